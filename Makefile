@@ -17,7 +17,7 @@ ARGS ?=
 N ?=
 SEEDS ?= 1000
 
-.PHONY: help run test long check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-retention bench-scale bench-webhooks bench-workers browser hostile sim mutants docs constraints clean
+.PHONY: help run test long check static audit scenarios powerloss kill9 bench bench-calls bench-verify bench-polling bench-flood bench-readers bench-retention bench-scale bench-webhooks bench-workers browser hostile sim mutants docs wheel constraints clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -114,6 +114,9 @@ hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARG
 
 docs: $(VENV)/.run ## write the tree of the modules into docs/architecture.md, from their docstrings
 	@$(BIN)/python tests/docs/architecture_tree.py
+
+wheel: $(VENV)/.test ## build the package into dist/, pages included
+	@$(BIN)/python -m hatchling build -t wheel -d dist
 
 constraints: $(VENV)/.test ## write the installed versions to constraints.txt
 	@{ echo "# Exact versions that the tests ran with. Change them with: make constraints"; \

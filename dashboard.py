@@ -17,7 +17,9 @@ from streamlit.errors import StreamlitSecretNotFoundError
 from tracking.startup import garbage_collection_paused
 
 with garbage_collection_paused():
+    from tracking import files
     from tracking.app.backend import Backend
+    from tracking.app.folders import folder_of
     from tracking.app.telemetry import logs
     from tracking.app.web import page_access
     from tracking.app.web.address_check import AddressCheckMiddleware, page_paths
@@ -53,8 +55,10 @@ def sign_in_provider() -> dict[str, Any]:
 
 def start_backend() -> Backend:
     """Starts the backend, or ends the process with a clear message (2: settings, 1: anything else)."""
-    os.chdir(HERE)  # `.env` and `data/` belong to the project, from whatever folder it is started
+    folder = folder_of(Path(__file__).resolve())
     try:
+        files.make_folder(folder)
+        os.chdir(folder)  # `.env` and `data/` belong there, from wherever it is started
         settings = process_settings()
         logs.configure(settings.log_level, settings.log_format)
         headers = st.get_option("server.trustedUserHeaders") or {}

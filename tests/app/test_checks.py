@@ -19,7 +19,6 @@ from tracking.app.checks.provider import ask_provider
 from tracking.app.checks.results import CheckResult, Outcome
 from tracking.app.checks.secret_files import check_secrets
 from tracking.app.checks.store import check_space, check_store
-from tracking.app.cli import place
 from tracking.app.cli.main import app
 from tracking.errors import SettingsError, StoreUnusable
 from tracking.settings.loading import load
@@ -42,8 +41,9 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in [name for name in os.environ if name.startswith(("TRACKING_", "STREAMLIT_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(place, "console_folder", lambda: tmp_path)
+    monkeypatch.setattr("tracking.app.checks.console.launcher", lambda: tmp_path / "dashboard.py")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").touch()  # which makes it that of the console
     return tmp_path
 
 
@@ -59,13 +59,15 @@ def outcomes(results: Any) -> dict[str, str]:
     return {result.name: result.outcome.value for result in results}
 
 
-def test_with_nothing_set_all_is_well_and_nothing_is_made(folder: Path) -> None:
+def test_with_nothing_set_all_is_well_and_nothing_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "127.0.0.1")
+    monkeypatch.setenv("STREAMLIT_SERVER_PORT", "1")
     answer = check("--json")
     assert answer.exit_code == 0, answer.output
     results = {result["name"]: result["outcome"] for result in json.loads(answer.stdout)}
     names = ("settings", "database", "database writes", "disk", "webhook secret", "claims key", "provider", "console")
     assert results == dict.fromkeys((*names, "webhook address"), "ok")
-    assert list(folder.iterdir()) == []
+    assert [each.name for each in folder.iterdir()] == [".env"]
     table = check().stdout
     assert "simulated by the embedded sandbox" in " ".join(table.split())
 

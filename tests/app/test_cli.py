@@ -26,6 +26,7 @@ from histories import History
 from typer.testing import CliRunner, Result
 
 from tracking import ingest
+from tracking.app import folders
 from tracking.app.cli import output, place
 from tracking.app.cli.main import app
 from tracking.forecasting.planner import PlanningContext
@@ -909,8 +910,9 @@ def test_from_elsewhere_the_store_is_that_of_the_console(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     console = tmp_path_factory.mktemp("console")
-    (console / "dashboard.py").touch()
-    monkeypatch.setattr(place, "__file__", str(console / "tracking" / "app" / "cli" / "place.py"))
+    for name in ("dashboard.py", "pyproject.toml"):
+        (console / name).touch()
+    monkeypatch.setattr(folders, "_PACKAGE", console / "tracking")
     monkeypatch.delenv("TRACKING_DATABASE_URL")
     assert place.load_settings().database_url == f"sqlite:///{folder}/data/tracking.db", "the store itself is here"
     shutil.rmtree(folder / "data")

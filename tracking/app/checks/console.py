@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from tracking.app.checks.results import CheckResult, Outcome
+from tracking.app.folders import launcher
 from tracking.app.web.page_access import check_page_access, is_local
 from tracking.errors import Problem, SettingsError
 from tracking.settings.roles import Role
@@ -35,7 +36,7 @@ def check_console(settings: Settings, folder: Path) -> Iterator[CheckResult]:
     check_page_access(
         settings,
         address=address,
-        provider=_read_toml("secrets.toml", folder).get("auth") or {},
+        provider=_sign_in_provider(folder),
         trusted_headers=options.get("trustedUserHeaders") or {},
     )
     port = int(options.get("port") or PORT)
@@ -69,19 +70,26 @@ def _check_port(address: str, port: int, path: str, audience: str) -> CheckResul
 
 def _server_options(folder: Path) -> Mapping[str, Any]:
     """Streamlit's options of the section [server], those of the environment first."""
-    options = dict(_read_toml("config.toml", folder).get("server") or {})
+    options: dict[str, Any] = {}
+    for place in (Path.home(), launcher().parent, folder):
+        options |= _read_toml("config.toml", place).get("server") or {}
     named = {"address": "ADDRESS", "port": "PORT", "baseUrlPath": "BASE_URL_PATH"}
     given = {option: os.environ.get(f"STREAMLIT_SERVER_{name}") for option, name in named.items()}
     return options | {option: value for option, value in given.items() if value}
 
 
+def _sign_in_provider(folder: Path) -> Mapping[str, Any]:
+    """The section [auth] of Streamlit's secrets, the console's own before the user's."""
+    provider: dict[str, Any] = {}
+    for place in (Path.home(), folder):
+        provider |= _read_toml("secrets.toml", place).get("auth") or {}
+    return provider
+
+
 def _read_toml(name: str, folder: Path) -> dict[str, Any]:
-    """The file in the folder `.streamlit` of the user and, before it, of the console; its top level merged."""
-    merged: dict[str, Any] = {}
-    for file in (Path.home() / ".streamlit" / name, folder / ".streamlit" / name):
-        try:
-            merged |= tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
-        except (OSError, ValueError):
-            message = "cannot be read: it must be TOML in UTF-8"
-            raise SettingsError([Problem(f".streamlit/{name}", message)]) from None  # the cause repeats a line
-    return merged
+    file = folder / ".streamlit" / name
+    try:
+        return tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    except (OSError, ValueError):
+        message = "cannot be read: it must be TOML in UTF-8"
+        raise SettingsError([Problem(f".streamlit/{name}", message)]) from None  # the cause repeats a line

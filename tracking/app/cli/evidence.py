@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tracking import files
 from tracking.app.cli import options, output
 from tracking.app.cli.orders import find_order
 from tracking.app.cli.place import open_store
@@ -34,7 +33,10 @@ _HOLDS = (
 def evidence_command(
     po_or_id: options.PoOrId,
     *,
-    file: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, metavar="FILE", help="The file to write.")],
+    file: Annotated[
+        Path,
+        typer.Option("--output", "-o", dir_okay=False, metavar="FILE", help="The file to write; -: stdout."),
+    ],
     masked: Annotated[bool, typer.Option("--masked", help="Mask recipients, as for a viewer.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace FILE where it is there already.")] = False,
     with_log_head: Annotated[
@@ -46,23 +48,19 @@ def evidence_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """Make the evidence file of an order: its log with every hash, lines, API calls, webhooks, and a page to read."""
-    if file.exists() and not replace:
+    if file != options.STREAM and file.exists() and not replace:
         raise typer.BadParameter(f"{file} is there already, and may be proof that somebody has: --replace replaces it")
     by, store = options.acting_person(actor), open_store()
     order_id = find_order(store, po_or_id)
     log_head = _log_head(store) if with_log_head else None
     made = export_evidence(store, order_id, masked=masked, by=by, now=utc_now(), log_head=log_head)
-    try:
-        with files.replacing(file) as handle:
-            handle.write(made.content)
-    except OSError as exc:
-        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
-        raise typer.Exit(1) from exc
+    with options.file_to_write(file) as handle:
+        handle.write(made.content)
     record = {"file": str(file), "sha256": made.sha256, "masked": masked, "log_head": log_head}
     record |= {"po_number": made.po_number, "events": made.events, "head": made.head, "faults": made.faults}
     text = f"{file}: {wording.count(made.events, 'event')} of {made.po_number}, {len(made.content) / 1000:,.0f} kB"
     output.print_stderr(*(f"the order's log does not hold: {fault}" for fault in made.faults))
-    output.print_answer(record, text, f"SHA-256: {made.sha256}", as_json=as_json)
+    options.print_written(file, record, text, f"SHA-256: {made.sha256}", as_json=as_json)
     raise typer.Exit(1 if made.faults else 0)
 
 
@@ -76,13 +74,14 @@ def _log_head(store: Database) -> str | None:
 
 
 def verify_evidence_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An evidence file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An evidence file; -: stdin.")],
     *,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Verify an evidence file without any database: exit 0 if all holds, 1 with what does not, 2 if it is none."""
     try:
-        result = verification.verify_file(file)
+        with options.file_to_read(file) as path:
+            result = verification.verify_file(path)
     except (NotEvidence, OSError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else str(exc)
         record = {"holds": False, "evidence": False, "differences": [why]}

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tracking import files
 from tracking.access import Person
 from tracking.app.cli import filter_options, options, output
 from tracking.app.cli.place import load_settings, open_store
@@ -93,7 +92,12 @@ def jobs_command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
     export: Annotated[
         Path | None,
-        typer.Option("--export", dir_okay=False, metavar="FILE", help="Its orders as .csv, .parquet or .jsonl."),
+        typer.Option(
+            "--export",
+            dir_okay=False,
+            metavar="FILE",
+            help="Its orders as .csv, .parquet or .jsonl; -: as .csv to stdout.",
+        ),
     ] = None,
     page: Annotated[int, typer.Option(min=1, help="Which page of the list.")] = 1,
     actor: options.ActorOption = None,
@@ -151,15 +155,11 @@ def _list_jobs(store: Database, page: int, *, as_json: bool) -> None:
 def _export(store: Database, loaded: Settings, job: int, file: Path, *, as_json: bool) -> None:
     form = options.file_format(file, ("csv", "parquet", "jsonl"))
     options.say_replaced(file)
-    try:
-        with files.replacing(file) as handle:
-            count = job_reports.write_touched(store, job, form=form, file=handle)
-            options.record_export(store, loaded, "orders of a job", job_id=job, form=form, rows=count)
-    except OSError as exc:
-        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
-        raise typer.Exit(1) from exc
+    with options.file_to_write(file) as handle:
+        count = job_reports.write_touched(store, job, form=form, file=handle)
+        options.record_export(store, loaded, "orders of a job", job_id=job, form=form, rows=count)
     line = f"{wording.count(count, 'order')} of job {job} written to {file}"
-    output.print_answer({"file": str(file), "orders": count}, line, as_json=as_json)
+    options.print_written(file, {"file": str(file), "orders": count}, line, as_json=as_json)
 
 
 def _plan_record(foreseen: Plan) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from tracking.app.cli import evidence, jobs, maintenance, orders, output, server
 from tracking.app.cli.alerting.alerts import alerts
 from tracking.app.cli.integration.tokens import tokens_group
 from tracking.app.cli.retention import archive
-from tracking.app.cli.starting import check
+from tracking.app.cli.starting import check, console
 from tracking.app.cli.team import audit, handover
 from tracking.errors import SettingsError, StoreBusy, TrackingError, explain
 from tracking.storage.sqlite import driver, journal
@@ -33,7 +33,6 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,6 +52,7 @@ for _command in (
     handover.handover_command,
 ):
     app.command(_command.__name__.removesuffix("_command").replace("_", "-"))(_command)
+app.command("console", context_settings=console.PASSED_ON)(console.console_command)
 app.add_typer(alerts, name="alerts")
 app.add_typer(tokens_group, name="tokens")
 

@@ -4,14 +4,19 @@ import contextlib
 import functools
 import getpass
 import os
-from collections.abc import Callable, Sequence
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 import typer
 
+from tracking import files
 from tracking.access import Person
+from tracking.app.cli import output
 from tracking.errors import NotPermitted
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
@@ -22,8 +27,25 @@ from tracking.storage.database import Database
 from tracking.storage.maintenance.verify import LogHead
 from tracking.team import disclosures
 
+STREAM = Path("-")  # in place of a file: stdin or stdout
+
+
+def _readable_file(path: Path) -> Path:
+    # As typer itself does with `exists`, which takes - for a file's name where a Path is asked for.
+    if path != STREAM and not path.exists():
+        raise typer.BadParameter(f"file {str(path)!r} does not exist.")
+    if path.is_dir():
+        raise typer.BadParameter(f"file {str(path)!r} is a directory.")
+    if path != STREAM and not os.access(path, os.R_OK):
+        raise typer.BadParameter(f"file {str(path)!r} is not readable.")
+    return path
+
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-FileToRead = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE")]
+FileToRead = Annotated[Path, typer.Argument(callback=_readable_file, metavar="FILE", help="-: stdin.")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", metavar="FORMAT", help="The format, where FILE is - and its name says none.")
+]
 StateOption = Annotated[
     list[str] | None,
     typer.Option("--state", parser=storable, metavar="STATE", help="Only orders in this state; can be repeated."),
@@ -143,14 +165,63 @@ ReasonOption = Annotated[
 ]
 
 
-def file_format(path: Path, allowed: Sequence[str]) -> str:
-    """Read the file format off the end of the file's name; one of those allowed."""
+def file_format(path: Path, allowed: Sequence[str], chosen: str | None = None) -> str:
+    """Read the file format off the end of the file's name; one of those allowed, for stdout the one chosen, or csv."""
     suffix = path.suffix.lower().removeprefix(".")
+    if chosen is not None or path == STREAM:
+        suffix = one_of(allowed)((chosen or "csv").lower())
+    if path != STREAM and path.suffix.lower() != f".{suffix}":
+        suffix = ""
     if suffix not in allowed:
         raise typer.BadParameter(
             f"{path.name}: the file name must end in {' or '.join(f'.{each}' for each in allowed)}"
         )
     return suffix
+
+
+@contextlib.contextmanager
+def file_to_write(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name, or goes to stdout, only once the block has ended well.
+
+    Ends the command with 1 where it cannot be written.
+    """
+    try:
+        if file != STREAM:
+            with files.replacing(file) as handle:
+                yield handle
+            return
+        with tempfile.TemporaryFile() as handle:
+            yield handle
+            handle.seek(0)
+            shutil.copyfileobj(handle, sys.stdout.buffer)
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - else it fails again as the process ends
+        raise typer.Exit(1) from None
+    except OSError as exc:
+        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
+        raise typer.Exit(1) from exc
+
+
+@contextlib.contextmanager
+def file_to_read(file: Path) -> Iterator[Path]:
+    """Give the path of a file, for stdin that of a copy which lasts as long as the block."""
+    if file != STREAM:
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "stdin"
+        with copy.open("wb") as handle:
+            shutil.copyfileobj(sys.stdin.buffer, handle)
+        yield copy
+
+
+def print_written(file: Path, record: Any, *lines: str, as_json: bool) -> None:
+    """Print what was written; on stderr where the file itself went to stdout."""
+    if file == STREAM:
+        output.print_stderr(*lines)
+    else:
+        output.print_answer(record, *lines, as_json=as_json)
 
 
 def record_export(store: Database, loaded: Settings, what: str, **detail: Any) -> None:
@@ -176,5 +247,5 @@ def acting_person(name: str | None = None) -> Person:
 
 def say_replaced(file: Path) -> None:
     """Say on stderr that an export takes the place of a file that is there."""
-    if file.exists():
+    if file != STREAM and file.exists():
         typer.echo(f"{file} was there already and is replaced", err=True)

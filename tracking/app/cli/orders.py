@@ -1,6 +1,8 @@
 """Commands about orders: submit, order, place-anew, why, orders, events, export, imports."""
 
+import codecs
 import contextlib
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from tracking import files
 from tracking.app.cli import filter_options, options, output
 from tracking.app.cli.place import enforce_approvals, load_settings, open_store, print_store
 from tracking.errors import NoStore, UnknownOrder
@@ -58,11 +59,12 @@ def submit_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """Submit orders: .json holds one request or a list of them, .csv one line item a row."""
-    form = options.file_format(file, ("json", "csv"))
+    data, form = _content(file)
     loaded = load_settings()
     print_store(loaded.database_url)
     existing = _store_to_check_with(loaded)
-    checked = _read(file, form, existing, loaded.order_lines)
+    name = f"stdin.{form}" if file == options.STREAM else storable(file.name)
+    checked = _read(data, name, form, existing, loaded.order_lines)
     if checked.problems or dry_run:
         values = catalog.face_values(checked.requests, catalog.load_catalog(existing) if existing else None)
         output.print_check(checked, values, as_json=as_json)
@@ -105,15 +107,24 @@ def _store_to_check_with(loaded: Settings) -> Database | None:
     return None
 
 
-def _read(file: Path, form: str, store: Database | None, chunk: int) -> CheckedFile:
+def _content(file: Path) -> tuple[bytes, str]:
+    """Read the file, or stdin, as far as it may be long, and its format; that of stdin is read off its beginning."""
+    if file == options.STREAM:
+        data = sys.stdin.buffer.read(csv_rows.MAX_BYTES + 1)
+        return data, "json" if data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in {b"[", b"{"} else "csv"
+    form = options.file_format(file, ("json", "csv"))
     try:
-        data = file.read_bytes() if file.stat().st_size <= csv_rows.MAX_BYTES else b" " * (csv_rows.MAX_BYTES + 1)
+        with file.open("rb") as handle:
+            return handle.read(csv_rows.MAX_BYTES + 1), form
     except OSError as exc:
         raise typer.BadParameter(f"{file} cannot be read ({exc.strerror})") from exc
+
+
+def _read(data: bytes, name: str, form: str, store: Database | None, chunk: int) -> CheckedFile:
     catalogue = catalog.load_catalog(store) if store else None
     if form == "json":
-        return read_json(data, storable(file.name), catalog=catalogue, database=store)
-    return read_csv(data, storable(file.name), catalog=catalogue, chunk=chunk, now=utc_now(), database=store)
+        return read_json(data, name, catalog=catalogue, database=store)
+    return read_csv(data, name, catalog=catalogue, chunk=chunk, now=utc_now(), database=store)
 
 
 def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: float | None) -> Mapping[str, OrderStatus]:
@@ -267,29 +278,30 @@ def events_command(
 @filter_options.takes_filters
 def export_command(
     file: Annotated[
-        Path, typer.Argument(dir_okay=False, help="The file to write: .csv, .parquet or .jsonl.", metavar="FILE")
+        Path,
+        typer.Argument(
+            dir_okay=False,
+            help="The file: .csv, .parquet or .jsonl; -: stdout.",
+            metavar="FILE",
+        ),
     ],
     *,
     filters: Filters,
+    chosen: options.FormatOption = None,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Export all matching orders to a file."""
-    form = options.file_format(file, EXPORT_FORMS)
+    form = options.file_format(file, EXPORT_FORMS, chosen)
     loaded = load_settings()
     store = open_store(loaded)
     options.say_replaced(file)
-    try:
-        with files.replacing(file) as handle:
-            count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
-            # Before the file has its name: nothing is taken along that is not on record.
-            detail = {"filters": filters, "form": form, "rows": count}
-            options.record_export(store, loaded, "orders", **detail)
-    except OSError as exc:
-        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
-        raise typer.Exit(1) from exc
-    output.print_answer(
-        {"file": str(file), "orders": count}, f"{wording.count(count, 'order')} written to {file}", as_json=as_json
-    )
+    with options.file_to_write(file) as handle:
+        count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
+        # Before the file has its name: nothing is taken along that is not on record.
+        detail = {"filters": filters, "form": form, "rows": count}
+        options.record_export(store, loaded, "orders", **detail)
+    line = f"{wording.count(count, 'order')} written to {file}"
+    options.print_written(file, {"file": str(file), "orders": count}, line, as_json=as_json)
 
 
 def imports_command(
@@ -297,7 +309,12 @@ def imports_command(
     *,
     export: Annotated[
         Path | None,
-        typer.Option("--export", dir_okay=False, metavar="FILE", help="What came of each row of the file, as .csv."),
+        typer.Option(
+            "--export",
+            dir_okay=False,
+            metavar="FILE",
+            help="What came of each row: .csv, or -: stdout.",
+        ),
     ] = None,
     discards: Annotated[
         bool, typer.Option("--discard", help="Discard its orders that wait; the file submitted again has them wait.")
@@ -366,12 +383,8 @@ def _export_outcomes(
     options.file_format(file, ("csv",))
     rows = results.outcome_rows(store, line.id)
     options.say_replaced(file)
-    try:
-        with files.replacing(file) as handle:
-            handle.write(results.spreadsheet_file(rows))
-            options.record_export(store, loaded, "outcome of an import", job_id=line.job_id, form="csv", rows=len(rows))
-    except OSError as exc:
-        output.print_stderr(f"{file} cannot be written ({exc.strerror})")
-        raise typer.Exit(1) from exc
+    with options.file_to_write(file) as handle:
+        handle.write(results.spreadsheet_file(rows))
+        options.record_export(store, loaded, "outcome of an import", job_id=line.job_id, form="csv", rows=len(rows))
     text = f"{wording.count(len(rows), 'row')} of import {line.id} written to {file}"
-    output.print_answer({"file": str(file), "rows": len(rows)}, text, as_json=as_json)
+    options.print_written(file, {"file": str(file), "rows": len(rows)}, text, as_json=as_json)

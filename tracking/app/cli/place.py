@@ -1,7 +1,7 @@
 """Which settings and which store a command works with: those of the console; and opening that store.
 
-The console reads `.env` and keeps `data/` in its own folder, from wherever it is started. A command does the same,
-unless it is run where there is a `.env` or the store itself.
+The console reads `.env` and keeps `data/` in its own folder (`folders`). A command does the same, unless it is run
+where there is a `.env` or the store itself.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from tracking.app.cli.output import print_stderr
+from tracking.app.folders import console_folder
 from tracking.orders.observations import utc_now
 from tracking.settings.loading import load, read
 from tracking.settings.values import ENV_FILE, Settings
@@ -16,14 +17,6 @@ from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.engines import file_of
 from tracking.storage.team import approval_rule
-
-LAUNCHER = "dashboard.py"
-
-
-def console_folder() -> Path:
-    """Return the folder of the console: this one where it has a `.env`, or where the package has no console with it."""
-    here, project = Path.cwd(), Path(__file__).resolve().parents[3]
-    return project if (project / LAUNCHER).is_file() and not (here / ENV_FILE).is_file() else here
 
 
 def load_settings() -> Settings:

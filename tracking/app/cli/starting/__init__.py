@@ -1,1 +1,1 @@
-"""Commands about a start: what there is to check before it."""
+"""Commands about a start: what there is to check before it, and the console itself."""

@@ -9,7 +9,8 @@ from tracking.app.checks.registry import results_without_settings, run_checks
 from tracking.app.checks.results import CheckResult, Outcome
 from tracking.app.cli import output
 from tracking.app.cli.options import JsonFlag
-from tracking.app.cli.place import console_folder, read_settings
+from tracking.app.cli.place import read_settings
+from tracking.app.folders import console_folder
 from tracking.errors import SettingsError
 
 
