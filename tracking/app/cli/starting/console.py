@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import re
-import subprocess
+import subprocess  # nosec B404 - Streamlit alone is run
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -82,5 +82,5 @@ def _become(command: list[str]) -> None:
     print_stderr(f"console: {Path.cwd()}")
     sys.stderr.flush()
     if sys.platform == "win32":
-        raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - made above  # nosec B603
+        raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - made above
     os.execv(command[0], command)  # noqa: S606 - as above  # nosec B606
