@@ -82,5 +82,5 @@ def _become(command: list[str]) -> None:
     print_stderr(f"console: {Path.cwd()}")
     sys.stderr.flush()
     if sys.platform == "win32":
-        raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - made above
+        raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - made above  # nosec B603
     os.execv(command[0], command)  # noqa: S606 - as above  # nosec B606
