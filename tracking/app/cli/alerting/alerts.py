@@ -12,8 +12,9 @@ from tracking.alerting.rules import ALL, RULES
 from tracking.alerting.services import INSTALL, SETTING, load_services
 from tracking.alerting.starting import origin_of
 from tracking.app.cli import options, output
-from tracking.app.cli.place import console_folder, load_settings, open_store
+from tracking.app.cli.place import load_settings, open_store
 from tracking.app.environment import environment_label
+from tracking.app.folders import console_folder
 from tracking.errors import Problem, SettingsError
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
