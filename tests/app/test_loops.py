@@ -14,13 +14,15 @@ from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
 from tracking.errors import OutcomeUnknown, StoreBusy
 from tracking.forecasting.planner import PlanningContext
+from tracking.forecasting.waits import LEASE_MARGIN
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.maintenance import verify
 from tracking.storage.tables import ORDERS, OUTBOX
-from tracking.submissions.sender import SENDS_AT_ONCE, Sender
+from tracking.submissions.sender import QUICK_ANSWER, SENDS_AHEAD, SENDS_AT_ONCE, Sender
 
 
 class Enough(BaseException):
@@ -418,6 +420,72 @@ def test_a_place_is_free_again_once_its_call_is_answered_whatever_the_store_take
         assert (loop._free_places(), loop.wake.is_set()) == (SENDS_AT_ONCE, True)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("takes", [QUICK_ANSWER, QUICK_ANSWER * 2])
+def test_attempts_are_committed_ahead_only_where_answers_come_quickly_and_leave_once_a_place_is_free(
+    takes: timedelta,
+    store: Database,
+    provider: FakeProvider,
+    planner: PlanningContext,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(SENDS_AT_ONCE + SENDS_AHEAD + 2):
+        asked = request(f"po-{number:02}")
+        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    loop, slow, place = send_loop(store, provider, planner, clock), Stuck(), provider.place
+    loop._sender._latest_took = takes
+    ahead = SENDS_AHEAD if takes == QUICK_ANSWER else 0
+
+    async def placing(document: Any) -> Any:
+        assert states(store).count("Sending") >= 1
+        return await (slow if slow.begun < SENDS_AT_ONCE else place)(document)
+
+    monkeypatch.setattr(provider, "place", placing)
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            await loop._turn(group)
+            await until(lambda: slow.begun == SENDS_AT_ONCE)
+            begun = SENDS_AT_ONCE + ahead
+            assert states(store) == ["Sending"] * begun + ["Queued"] * (SENDS_AT_ONCE + SENDS_AHEAD + 2 - begun)
+            await loop._turn(group)
+            assert (slow.begun, len(provider.called("place"))) == (SENDS_AT_ONCE, 0)
+            slow.answered.set()
+        assert len(provider.called("place")) == ahead
+
+    asyncio.run(run())
+
+
+def test_what_was_committed_ahead_does_not_leave_where_all_sending_stops_or_its_time_is_over(
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(SENDS_AT_ONCE + 2):
+        asked = request(f"po-{number:02}")
+        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    loop, slow = send_loop(store, provider, planner, clock), Stuck()
+    loop._sender._latest_took = QUICK_ANSWER
+    monkeypatch.setattr(provider, "place", slow)
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            await loop._turn(group)
+            await until(lambda: slow.begun == SENDS_AT_ONCE)
+            first = loop._ready[0]
+            assert not loop._sender.may_start(first, clock.now + LEASE_MARGIN)
+            loop._sender._stop(timedelta(seconds=20))
+            await loop._turn(group)
+            assert (list(loop._ready), slow.begun) == ([], SENDS_AT_ONCE)
+            assert states(store) == ["Sending"] * SENDS_AT_ONCE + ["Queued"] * 2
+            with store.read() as connection:
+                due = connection.execute(sa.select(OUTBOX.c.next_attempt_at).where(OUTBOX.c.lease_owner.is_(None)))
+                assert set(due.scalars()) == {clock.now + timedelta(seconds=20)}
+            slow.answered.set()
+
+    asyncio.run(run())
+    assert loop._sender._under_way == set()
+    assert verify.verify(store) == []
 
 
 @pytest.mark.parametrize(("busy", "surveys"), [(0.0, 2), (5.0, 1)])

@@ -48,7 +48,7 @@ async def _hasty(self: Any, attempt: Any, answered: Any, record: Any = sender.Se
     answered()
     row = {"order_id": attempt.order_id, "request": attempt.document}
     await self._database.run(lambda connection: record(self, connection, [row]))
-    await self._database.run(lambda connection: self._record_result(connection, attempt, result, self._clock()))
+    await self._database.run(lambda connection: self._record_result(connection, (attempt, result, self._clock()), None))
     self._under_way.discard(attempt.order_id)
 
 
@@ -268,7 +268,7 @@ MUTANTS = (
             orders,
             "save_order",
             (
-                "_execute(connection, INSERT_EVENTS, ",
+                "execute(connection, INSERT_EVENTS, ",
                 "later(connection, lambda c, rows: c.execute(INSERT_EVENTS, rows), ",
             ),
         ),

@@ -476,6 +476,44 @@ def test_attempts_that_leave_together_are_committed_together(desk: Desk) -> None
     assert sorted(known.values()) == ["po-0", "po-1", "po-2"]
 
 
+def test_answers_that_come_together_are_stored_together_and_one_that_cannot_be_harms_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        desk.place(f"po-{number}", line(), line("AMZ"))
+    attempts = asyncio.run(desk.sender.begin_due(desk.clock.now))
+    recorded, jobs, record = list[int](), list[Any](), Sender._record_result
+    bad = attempts[2].order_id
+
+    def recording(self: Sender, connection: sa.Connection, finished: Any, stored: Any) -> None:
+        recorded.append(finished[0].order_id)
+        if finished[0].order_id == bad:
+            raise ZeroDivisionError
+        record(self, connection, finished, stored)
+
+    monkeypatch.setattr(Sender, "_record_result", recording)
+    run = desk.store.run
+    desk.store.run = lambda job, **named: run(jobs.append(job) or job, **named)  # type: ignore[method-assign,func-returns-value]
+
+    outcomes = asyncio.run(send_all(desk.sender, attempts[1:]))
+    assert [type(each) for each in outcomes] == [type(None), ZeroDivisionError, type(None)]
+    together, alone = recorded[: recorded.index(bad) + 1], recorded[recorded.index(bad) + 1 :]
+    assert (len(together), len(alone), len(jobs)) == (2, 3, 4)
+    monkeypatch.setattr(Sender, "_record_result", record)
+    with desk.store.read() as connection:
+        states = list(connection.execute(sa.select(ORDERS.c.state).order_by(ORDERS.c.id)).scalars())
+    assert states == ["Sending", "Pending", "Sending", "Pending"]
+    jobs.clear()
+    attempts = [attempts[0], attempts[2]]
+    assert asyncio.run(send_all(desk.sender, attempts)) == [None, None]
+    assert len(jobs) == 1
+    assert verify.verify(desk.store) == []
+
+
+async def send_all(own: Sender, attempts: list[sender.Attempt]) -> list[Any]:
+    return await asyncio.gather(*map(own.send, attempts), return_exceptions=True)
+
+
 def test_an_order_found_at_the_provider_meanwhile_is_not_sent(desk: Desk, planner: PlanningContext) -> None:
     desk.place()
     desk.provider.will("place", LOST)

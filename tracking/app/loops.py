@@ -26,7 +26,7 @@ from tracking.polling.discovery import Discovery
 from tracking.polling.poller import LeasedCall, Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
-from tracking.submissions.sender import SENDS_AT_ONCE, Sender
+from tracking.submissions.sender import SENDS_AT_ONCE, Attempt, Sender
 from tracking.team.job_runner import JobRunner
 
 log = logging.getLogger(__name__)
@@ -285,7 +285,11 @@ class PollLoop(_CallingLoop):
 
 
 class SendLoop(_CallingLoop):
-    """Sends what is due, SENDS_AT_ONCE at once, and recovers sends that a worker which died left open."""
+    """Sends what is due, SENDS_AT_ONCE at once, and recovers sends that a worker which died left open.
+
+    Where the provider answers quickly, a few attempts are committed ahead and leave as soon as a place is free: to
+    commit them then would take as long as the call itself.
+    """
 
     name = "sender"
     places = SENDS_AT_ONCE
@@ -297,6 +301,7 @@ class SendLoop(_CallingLoop):
         super().__init__(heartbeat, clock, timeout)
         self._sender = sender
         self._recovered_at: datetime | None = None
+        self._ready: deque[Attempt] = deque()
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         self._watch("turn")
@@ -304,7 +309,24 @@ class SendLoop(_CallingLoop):
         if self._recovered_at is None or not timedelta() <= now - self._recovered_at < RECOVER_EVERY:
             await self._sender.recover(now)
             self._recovered_at = now
-        for attempt in await self._sender.begin_due(now, self._free_places()):
+        await self._withdraw_stale()
+        self._refill(group)
+        free = max(self._free_places(), 0)
+        room = free + self._sender.ahead - len(self._ready)
+        if room < 1 or (free < 1 and len(self._ready) > self._sender.ahead // 2):
+            return
+        self._ready += await self._sender.begin_due(now, room)
+        self._refill(group)
+
+    async def _withdraw_stale(self) -> None:
+        now = self._clock()
+        if stale := [attempt for attempt in self._ready if not self._sender.may_start(attempt, now)]:
+            self._ready = deque(attempt for attempt in self._ready if attempt not in stale)
+            await self._sender.withdraw(stale)
+
+    def _refill(self, group: asyncio.TaskGroup) -> None:
+        while self._ready and self._free_places() > 0 and self._sender.may_start(self._ready[0], self._clock()):
+            attempt = self._ready.popleft()
             self._start(group, partial(self._sender.send, attempt), attempt.po_number)
 
     def _more_waits(self) -> bool:

@@ -46,6 +46,7 @@ SELECT_ORDER_BY_FOLDED = {
 }
 _LINES = select(*(LINES.c[entry.name] for entry in fields(Line))).order_by(LINES.c.number)
 LINES_OF = _LINES.where(LINES.c.order_id == _VALUE)
+LINES_OF_SEVERAL = _LINES.add_columns(LINES.c.order_id).where(LINES.c.order_id.in_(_VALUES))
 IDS_BY = {
     name: select(ORDERS.c[name].label("name"), ORDERS.c.id, ORDERS.c.po_number).where(
         or_(ORDERS.c[name].in_(_VALUES), ORDERS.c[folded].in_(_FOLDED_VALUES))
@@ -103,10 +104,13 @@ def find_order(
     return None if row is None else _stored_order(row, lines_of(connection, row.id) if with_lines else ())
 
 
-def find_orders(connection: Connection, order_ids: Sequence[int]) -> list[StoredOrder]:
-    """Find these orders without their lines, ascending by id; their rows are locked for the rest of the transaction."""
+def find_orders(connection: Connection, order_ids: Sequence[int], *, with_lines: bool = False) -> list[StoredOrder]:
+    """Find these orders, ascending by id; their rows are locked for the rest of the transaction."""
     rows = connection.execute(SELECT_ORDERS, {"wanted": list(order_ids)}).all()
-    return [_stored_order(row, ()) for row in rows]
+    lines: dict[int, list[Line]] = {}
+    for *line, order_id in connection.execute(LINES_OF_SEVERAL, {"wanted": list(order_ids)}) if with_lines else ():
+        lines.setdefault(order_id, []).append(Line(*line))
+    return [_stored_order(row, tuple(lines.get(row.id, ()))) for row in rows]
 
 
 def find_as_named(connection: Connection, po_number: str) -> StoredOrder | None:
@@ -203,9 +207,9 @@ def save_order(
         changed["event_count"], changed["quiet_since"] = count + len(log), events[-1].learned_at
         if stored.columns["events_removed"] == count:
             keep_facts(connection, stored.id, stored.order)
-        _execute(connection, INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
+        execute(connection, INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
     if changed:
-        _execute(connection, UPDATE_ORDER, [{"changed_id": stored.id, **changed}])
+        execute(connection, UPDATE_ORDER, [{"changed_id": stored.id, **changed}])
     before = stored.order
     for order, event in zip(after, events, strict=True):
         _save_lines(connection, stored.id, event.line_changes)
@@ -235,7 +239,8 @@ def _write_gathered(connection: Connection) -> None:
         gathered.clear()
 
 
-def _execute(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+def execute(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    """Run a statement that reads nothing; within a block of `together` at its end, with others like it."""
     gathered: _Gathered | None = connection.info.get(_TOGETHER)
     if gathered is None:
         connection.execute(statement, rows if statement is INSERT_EVENTS else rows[0])

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 from sqlalchemy.engine import RowMapping
 
+from tracking.storage import orders
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, RESCHEDULED_AT_ONCE, lease_rows, unleased
 from tracking.storage.tables import ORDERS, OUTBOX
 
@@ -79,7 +80,7 @@ def finish_outbox(
     """End the lease: done, or due again at `again_at`."""
     values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": error}
     values |= {"done": True} if again_at is None else {"next_attempt_at": again_at}
-    connection.execute(UPDATE_OUTBOX, {"changed_id": order_id, **values})
+    orders.execute(connection, UPDATE_OUTBOX, [{"changed_id": order_id, **values}])
 
 
 def interrupted_sends(connection: Connection, now: datetime) -> list[int]:

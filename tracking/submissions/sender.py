@@ -27,26 +27,32 @@ from tracking.storage import orders, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
 from tracking.webhooks import address_book
+from tracking.webhooks.batching import Batcher
 
 log = logging.getLogger(__name__)
 
 SENDS_AT_ONCE = 8
+SENDS_AHEAD = 8  # attempts that are committed before there is a place for them, at most
+QUICK_ANSWER = timedelta(seconds=0.25)  # no attempt waits for its place where answers take longer
 LOOKUP_PAGES = 200
 FIRST_UNSENT_WAIT = timedelta(seconds=1)
 LONGEST_UNSENT_WAIT = timedelta(seconds=15)
 LONGEST_PAGE_WAIT = timedelta(seconds=5)
 STORE_RETRY = 1.0
+RESULTS_AT_ONCE = 64
+HELD_UP = "sending was held up before the order left"
 FAILING = 500  # this HTTP status and all above
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One order on its way, committed as such; `number` counts from 1."""
+    """One order on its way, committed as such; `number` counts from 1. It leaves by `start_by` or not at all."""
 
     order_id: int
     po_number: str
     number: int
     document: dict[str, Any]
+    start_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,9 @@ class _Result:
     retry_after: timedelta | None = None
     answer: Answer | None = None
     stops: bool = False
+
+
+_Finished = tuple[Attempt, _Result, datetime]  # when its answer was there
 
 
 class Sender:
@@ -88,16 +97,18 @@ class Sender:
         self._unsent_in_a_row = 0
         self._probing = False
         self._under_way: set[int] = set()
+        self._results = Batcher(self._store_results, most=RESULTS_AT_ONCE)
+        self._latest_took = timedelta.max
         self.more_due = False  # the last lease left some behind
 
     async def begin_due(self, now: datetime, free: int = SENDS_AT_ONCE) -> list[Attempt]:
-        """Commit the attempts of what is due, `free` orders at the most; each of them is to be sent at once.
+        """Commit the attempts of what is due, `free` orders at the most; each is to be sent, or withdrawn, soon.
 
         None at all while the provider refuses the account or cannot be reached: what stops one order stops all; then
         one alone tries. And none from a store that was restored from a backup, until it is known what was sent after
         the backup.
         """
-        if self._stopped_until is not None and now < self._stopped_until <= now + REFUSED_PAUSE:
+        if self._is_stopped(now):
             return []
         limit = min(free, 1 - len(self._under_way)) if self._probing else free
         if limit < 1 or not (self.more_due or await asyncio.to_thread(self._any_due, now)):
@@ -108,10 +119,33 @@ class Sender:
         self._under_way |= {attempt.order_id for attempt in attempts}
         return attempts
 
+    @property
+    def ahead(self) -> int:
+        """How many attempts may be committed before there is a place for them, so that no place waits for the store.
+
+        None where answers take long: such an order would be said to be on its way while it waits.
+        """
+        return SENDS_AHEAD if self._latest_took <= QUICK_ANSWER else 0
+
+    def may_start(self, attempt: Attempt, now: datetime) -> bool:
+        """Whether an attempt that waited may leave: it is still ours for long enough, and nothing stops all orders."""
+        return not self._is_stopped(now) and (attempt.start_by is None or now <= attempt.start_by)
+
+    async def withdraw(self, attempts: Sequence[Attempt]) -> None:
+        """Record of attempts that never left that they did not; their orders are due again."""
+        now = self._clock()
+        wait = self._stopped_until - now if self._stopped_until is not None and self._is_stopped(now) else timedelta()
+        result = _Result(Unsent(HELD_UP), now, wait, stops=True)
+        try:
+            await asyncio.gather(*(self._store_result(attempt, result) for attempt in attempts))
+        finally:
+            self._under_way -= {attempt.order_id for attempt in attempts}
+
     async def send(self, attempt: Attempt, answered: Callable[[], None] = lambda: None) -> None:
         """POST an attempt that was committed, and store what comes of it. `answered` is called in between."""
         try:
             result = await self._post(attempt)
+            self._latest_took = self._clock() - result.started_at
             if not result.stops:
                 self._unsent_in_a_row, self._probing = 0, False
             answered()
@@ -119,6 +153,9 @@ class Sender:
         finally:
             self._under_way.discard(attempt.order_id)
         self._wake()
+
+    def _is_stopped(self, now: datetime) -> bool:
+        return self._stopped_until is not None and now < self._stopped_until <= now + REFUSED_PAUSE
 
     async def recover(self, now: datetime) -> int:
         """Give orders whose worker died while sending an unknown outcome; returns how many.
@@ -176,15 +213,40 @@ class Sender:
 
         Without it the order would have to be sent again to learn the same.
         """
-        job = partial(self._record_result, attempt=attempt, result=result, now=self._clock())
+        finished = attempt, result, self._clock()
         while True:
             try:
-                return await self._database.run(job, orders=[attempt.order_id])
+                failed = await self._results.submit(finished)
+                break
             except errors.StoreBusy as exc:
                 if self._database.closed:
                     raise
                 log.warning("an answer waits for the store: %s", exc)
                 await asyncio.sleep(STORE_RETRY)
+        if failed is not None:
+            raise failed
+
+    async def _store_results(self, batch: list[_Finished]) -> list[Exception | None]:
+        """Store the results that have gathered by one job; where that fails, one by one, as one may be at fault."""
+        try:
+            job = partial(self._record_results, batch=batch)
+            await self._database.run(job, orders=[attempt.order_id for attempt, _, _ in batch])
+        except errors.StoreBusy:
+            raise
+        except Exception as exc:
+            if len(batch) == 1:
+                return [exc]
+            log.exception("results that came together cannot be recorded together")
+            return [failed for finished in batch for failed in await self._store_results([finished])]
+        return [None] * len(batch)
+
+    def _record_results(self, connection: Connection, batch: Sequence[_Finished]) -> None:
+        ids = [attempt.order_id for attempt, _, _ in batch]
+        stored = {one.id: one for one in orders.find_orders(connection, ids, with_lines=True)}
+        with orders.together(connection):
+            for each in batch:
+                # What comes of the same order later in the batch has to find it as this result leaves it.
+                self._record_result(connection, each, stored.pop(each[0].order_id, None))
 
     def _record_attempts(self, connection: Connection, rows: Sequence[RowMapping]) -> list[Attempt]:
         """Commit that POSTs are about to leave; without those that turned out to be at the provider already."""
@@ -201,7 +263,8 @@ class Sender:
             for order_id in sent:
                 observation = Observation(Witness.US, now, now, Attempted(numbers[order_id]))
                 ingest.observe(connection, order_id, observation, self._planner, stored=stored[order_id])
-        return [Attempt(each, po_numbers[each], numbers[each], documents[each]) for each in sent]
+        start_by = now + LEASE_MARGIN / 2
+        return [Attempt(each, po_numbers[each], numbers[each], documents[each], start_by) for each in sent]
 
     async def _post(self, attempt: Attempt) -> _Result:
         document = attempt.document
@@ -316,11 +379,12 @@ class Sender:
             return self._unclear(attempt, "the list held orders that could not be read", started_at)
         return None
 
-    def _record_result(self, connection: Connection, attempt: Attempt, result: _Result, now: datetime) -> None:
+    def _record_result(self, connection: Connection, finished: _Finished, stored: orders.StoredOrder | None) -> None:
+        attempt, result, now = finished
         witness = Witness.ANSWER if isinstance(result.observed, Answered | Declined) else Witness.US
         observation = Observation(witness, result.started_at, now, result.observed)
         parsed = result.answer.order if result.answer else None
-        ingest.observe(connection, attempt.order_id, observation, self._planner, parsed=parsed)
+        ingest.observe(connection, attempt.order_id, observation, self._planner, parsed=parsed, stored=stored)
         again_at = None if result.retry_after is None else now + result.retry_after
         error = getattr(result.observed, "reason", None)
         outbox.finish_outbox(connection, attempt.order_id, again_at=again_at, error=error)
