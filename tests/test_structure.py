@@ -38,8 +38,8 @@ def functions() -> Iterator[tuple[str, int]]:
                 yield f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1
 
 
-def identifiers(module: ast.Module) -> Iterator[str]:
-    for node in ast.walk(module):
+def identifiers(source: ast.Module) -> Iterator[str]:
+    for node in ast.walk(source):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
                 yield name
