@@ -9,7 +9,7 @@ from fakes import NOW, line, order_json, request, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracking.orders import line_matching
+from tracking.orders import line_matching, rules
 from tracking.orders.events import CLAIM_DATA_AWAITED
 from tracking.orders.line_matching import diff_lines, mismatch, missing_proof, pair_lines
 from tracking.orders.model import (
@@ -721,6 +721,16 @@ def test_lines_that_stand_alike_are_paired_as_by_looking_for_each(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_matching, "_stand_alike", lambda *_: False)
         assert list(pair_lines(known, now)) == paired
+
+
+@pytest.mark.parametrize("status", ["Pending", "Processing", "OnTheMoon", "Completed", "Cancelled"])
+def test_an_answer_that_is_the_one_before_says_the_same_however_it_is_read(status: str) -> None:
+    for order in (accepted(), fold(accepted(), Polled(snapshot(status)))[0]):
+        again = seen(Polled(None), NOW + timedelta(hours=1))
+        events = interpret(order, PO, again)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rules, "_is_open_as_before", lambda _: False)
+            assert interpret(order, PO, again) == events
 
 
 def test_claim_data_that_vanishes_does_not_take_units_back() -> None:

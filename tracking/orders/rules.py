@@ -297,6 +297,8 @@ def _still_open(
     line_changes: model.LineDiffs = (),
     missing: tuple[AttentionReason, str] | None = None,
 ) -> Event:
+    if observed.snapshot is None and _is_open_as_before(order):
+        return _open_as_before(order, observed, observation)
     status = observed.snapshot.status if observed.snapshot else (order.provider_status or order.state)
     # A list may leave claim data out, so one that shows none does not prove that the order was still open; nor do lines
     # that do not fit.
@@ -317,6 +319,19 @@ def _still_open(
     changes = _only_changes(order, changes)
     detail = {"status": status, "via": observed.via, "incomplete": True if missing else None}
     return new_event(EventKind.STILL_OPEN, observation, changes=changes, detail=detail, line_changes=line_changes)
+
+
+def _is_open_as_before(order: Order) -> bool:
+    """Whether an answer that is the one before says no more than that the order is open still."""
+    ends = order.provider_status in TERMINAL or order.state in TERMINAL
+    return not ends and order.completed_there_at is None and order.attention_reason is None
+
+
+def _open_as_before(order: Order, observed: Polled, observation: Observation) -> Event:
+    """The same event as for any open order, without looking at what cannot have changed: so are most answers."""
+    changes = _only_changes(order, {"last_open_at": observation.happened_at})
+    detail = {"status": order.provider_status or order.state, "via": observed.via}
+    return new_event(EventKind.STILL_OPEN, observation, changes=changes, detail=detail)
 
 
 def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:

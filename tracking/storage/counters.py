@@ -55,6 +55,11 @@ def decision_movements(before: bool, after: bool, learned: datetime) -> list[Mov
     return [] if before == after else [("decisions", learned, "needed" if after else "settled", 1)]
 
 
+def counts(event: Event) -> bool:
+    """Tell whether an event that is not an order's first can change any counter."""
+    return not _COUNTED.isdisjoint(event.changes)
+
+
 def count_event(connection: Connection, before: Order | None, after: Order, event: Event) -> None:
     """Add what the event changed to the counters, where the transaction is `summed` at its end."""
     sums = connection.info.get(_SUMS)
@@ -66,7 +71,7 @@ def count_event(connection: Connection, before: Order | None, after: Order, even
 
 def sum_event(sums: Sums, before: Order | None, after: Order, event: Event) -> None:
     """Add to the sums what an event counts that took its order from `before` to `after`."""
-    if before and _COUNTED.isdisjoint(event.changes):
+    if before and not counts(event):
         return
     earlier = before.state if before else None
     needed = before is not None and needs_decision(before.attention, before.acknowledged_at)

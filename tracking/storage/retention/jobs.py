@@ -24,9 +24,9 @@ _DELETE_ROWS = delete_first_rows(IMPORT_ROWS.c.number, IMPORT_ROWS.c.batch_id ==
 def remove_old_jobs(connection: Connection, before: datetime, at_most: int) -> int:
     """Delete up to so many rows of jobs that finished before then; returns how many."""
     rows = 0
-    for job in connection.execute(FINISHED_JOBS.limit(JOBS_AT_ONCE)).all():
-        if rows >= at_most or job.finished_at is None or job.finished_at >= before:
-            continue
+    for job in connection.execute(FINISHED_JOBS.where(JOBS.c.finished_at < before).limit(JOBS_AT_ONCE)).all():
+        if rows >= at_most:
+            break
         rows += connection.execute(_DELETE_ORDERS, {"wanted": job.id, "at_most": at_most - rows}).rowcount
         batch = job.key.removeprefix(_IMPORT)
         if rows < at_most and batch != job.key and batch.isdigit():

@@ -133,12 +133,12 @@ class _OrderMaker:
         while True:
             at, wait = at + wait, wait * self._rng.uniform(1.8, 2.6)
             if webhook_comes and webhook_at < at:
-                yield self._observation(Witness.WEBHOOK, webhook_at, WebhookReported(self._provider_id))
+                yield Observation(Witness.WEBHOOK, webhook_at, webhook_at, WebhookReported(self._provider_id))
                 at = webhook_at + timedelta(seconds=self._rng.uniform(0.05, 1))
             if at >= finished:
-                yield self._observation(Witness.POLL, at, Polled(self._snapshot(end)))
+                yield Observation(Witness.POLL, at - _NETWORK, at, Polled(self._snapshot(end)))
                 return
-            yield self._observation(Witness.POLL, at, pending)
+            yield Observation(Witness.POLL, at - _NETWORK, at, pending)
             pending = _SAME_BYTES
 
     def _duration(self) -> timedelta:
@@ -162,15 +162,17 @@ def make_history(number: int, at: datetime, rng: random.Random, now: datetime) -
     events = interpret(None, maker.po_number, first)
     after = [model.first_order(events[0], _first_lines(first.observed))]
     again = () if isinstance(first.observed, Requested) else (first,)
-    later = itertools.takewhile(lambda observation: observation.learned_at <= now, observations)
-    polls, webhook_at = list[datetime](), None
-    for observation in itertools.chain(again, later):
-        for event in interpret(after[-1], maker.po_number, observation):
+    polls, webhook_at, order = list[datetime](), None, after[0]
+    for observation in itertools.chain(again, observations):
+        if observation.learned_at > now and observation is not first:
+            break
+        for event in interpret(order, maker.po_number, observation):
             events.append(event)
-            after.append(model.apply_event(after[-1], event))
-        if isinstance(observation.observed, Polled):
+            order = model.apply_event(order, event)
+            after.append(order)
+        if observation.witness is Witness.POLL:
             polls.append(observation.learned_at)
-        elif isinstance(observation.observed, WebhookReported):
+        elif observation.witness is Witness.WEBHOOK:
             webhook_at = observation.learned_at
     return History(events, after, polls, webhook_at, maker.finished.replace(microsecond=0))
 

@@ -103,9 +103,11 @@ def _add(group: Group, history: History, now: datetime) -> None:
     group.orders.append(tuple(values))
     if history.webhook_at is not None:
         group.calls.append(webhook_call(place, order, history.webhook_at, history.stated_at))
-    before = [None, *history.after]
-    for earlier, after, event in zip(before, history.after, history.events, strict=False):
-        counters.sum_event(group.counts, earlier, after, event)
+    earlier = None
+    for after, event in zip(history.after, history.events, strict=True):
+        if earlier is None or counters.counts(event):
+            counters.sum_event(group.counts, earlier, after, event)
+        earlier = after
 
 
 def webhook_call(place: int, order: model.Order, received: datetime, stated: datetime) -> Row:
