@@ -7,8 +7,8 @@ from fakes import Clock
 from histories import History
 
 from tracking.access import Access
+from tracking.api.callers.tokens import make_token
 from tracking.api.edge import Api
-from tracking.api.tokens import make_token
 from tracking.storage.database import Database
 
 

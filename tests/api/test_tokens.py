@@ -10,8 +10,8 @@ from fakes import Clock, request
 
 from tracking import ingest
 from tracking.access import Access, Person
+from tracking.api.callers.tokens import make_token, revoke_token
 from tracking.api.edge import Api
-from tracking.api.tokens import make_token, revoke_token
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted
 from tracking.reports.team.audit import AuditFilters, entries
 from tracking.storage.database import Database

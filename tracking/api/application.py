@@ -1,6 +1,7 @@
 """The addresses of the API: what each takes and answers, described for OpenAPI; the answers are made by `reading`."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,12 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from tracking.api import reading
+from tracking.api.acts import Acts, Submission
+from tracking.api.callers.tokens import Caller
 from tracking.api.description import documents
-from tracking.api.description.openapi import openapi_document, problems
-from tracking.api.description.queries import OrdersQuery, PageQuery
+from tracking.api.description.openapi import SUBMISSION, openapi_document, problems
+from tracking.api.description.queries import FeedQuery, Key, OrdersQuery, PageQuery, SubmitQuery
+from tracking.api.feed import LOOK_WHO_WAITS, Asked, Feed, number_of
 from tracking.api.problems import Refusal, invalid, refusal_of
 from tracking.api.service import Service, json_bytes, json_response
-from tracking.api.tokens import Caller
 from tracking.errors import Problem, TrackingError
 from tracking.team import disclosures
 
@@ -31,14 +34,16 @@ PoOrId = Annotated[
         max_length=250,
     ),
 ]
+_ALREADY = "All of them are orders already; or what is in them, with `dry_run`"
 ORDERS, LINES, EVENTS = "orders", "lines", "events"
 
 
 def make_application(service: Service) -> FastAPI:
     """Make the application of all addresses of the API."""
     application = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    for router in (_lists(service), _orders(service), _about(service)):
-        application.include_router(router, prefix=BASE)
+    routers = _lists(service), _acts(service), _orders(service), _feed(service), _about(service)
+    for router in routers:
+        application.include_router(router)
     _describe(application)
 
     @application.exception_handler(RequestValidationError)
@@ -47,7 +52,7 @@ def make_application(service: Service) -> FastAPI:
 
     @application.exception_handler(HTTPException)
     async def answer_http(request: Request, exc: HTTPException) -> Response:
-        return _http_refusal(application, request, exc.status_code).response(request.state.prefix)
+        return _http_refusal(routers, request, exc.status_code).response(request.state.prefix)
 
     @application.exception_handler(TrackingError)
     async def answer_error(request: Request, exc: TrackingError) -> Response:
@@ -64,12 +69,13 @@ def make_application(service: Service) -> FastAPI:
     return application
 
 
-def _http_refusal(application: FastAPI, request: Request, status: int) -> Refusal:
+def _http_refusal(routers: Iterable[APIRouter], request: Request, status: int) -> Refusal:
     if status != 405:
         return Refusal("no-such-address", "Nothing is at this address.")
     methods = {
         method
-        for route in application.router.routes
+        for router in routers
+        for route in router.routes
         if route.matches(request.scope)[0] is not Match.NONE
         for method in getattr(route, "methods", None) or ()
     }
@@ -93,7 +99,7 @@ def _number_of(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, int]]:
 
 def _lists(service: Service) -> APIRouter:
     """The lists that a filter or a cursor is for."""
-    router = APIRouter(tags=["orders"])
+    router = APIRouter(prefix=BASE, tags=["orders"])
 
     @router.get("/orders", response_model=documents.OrderPage, responses=problems(401, 422, 429, 503))
     async def list_orders(request: Request, query: Annotated[OrdersQuery, Query()]) -> Response:
@@ -132,7 +138,7 @@ def _record_search(service: Service, caller: Caller, text: str, page: Mapping[st
 
 def _orders(service: Service) -> APIRouter:
     """One order and what belongs to it; the longer addresses first, as a PO number may have slashes in it."""
-    router = APIRouter(tags=["orders"])
+    router = APIRouter(prefix=BASE, tags=["orders"])
     answers = problems(401, 404, 409, 422, 429, 503)
 
     @router.get(f"{ID}/lines", response_model=documents.LinePage, responses=answers)
@@ -164,9 +170,87 @@ def _orders(service: Service) -> APIRouter:
     return router
 
 
+def _acts(service: Service) -> APIRouter:
+    """What operators' tokens do."""
+    router, acts = APIRouter(prefix=BASE, tags=["acts"]), Acts(service)
+
+    @router.post(
+        "/orders",
+        status_code=201,
+        response_model=documents.Receipts,
+        responses={
+            200: {"model": documents.Receipts | documents.Check, "description": _ALREADY},
+            **problems(401, 403, 408, 409, 413, 415, 422, 429, 503),
+        },
+        openapi_extra=SUBMISSION,
+    )
+    async def submit_orders(request: Request, query: Annotated[SubmitQuery, Query()], key: Key = None) -> Response:
+        """Submit orders, all or none: one request in the provider's shape, or a list of up to 50 of them.
+
+        They are checked as by `tracking submit`, and wait for a second operator's approval above the approval limit.
+        The same request under the same `Idempotency-Key` gets the same answer for a day, and orders nothing again ever.
+        An order that has the PO number already is left as it is; where it has other contents, nothing is placed.
+        """
+        caller = _caller(request)
+        caller.person.must_operate()
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refusal("media-type", "The body is not said to be JSON.")
+        submission = Submission(caller, key or "", await request.body())
+        if query.dry_run == "true":
+            return json_response(json_bytes(await service.read(lambda: acts.check(submission))))
+        if not key:
+            raise invalid([Problem("Idempotency-Key", "is missing: send one that this request alone has")])
+        with acts.alone(submission):
+            status, document = await service.run(lambda: acts.submit(submission, service.clock()))
+        service.wake()
+        return json_response(json_bytes(document), status)
+
+    @router.post(
+        f"{ID}/check",
+        status_code=202,
+        response_model=documents.PollRequest,
+        responses=problems(401, 403, 404, 409, 422, 429, 503),
+    )
+    async def check_order(request: Request, po_or_id: PoOrId) -> Response:
+        """Have the order polled now, ahead of when it is due."""
+        caller = _caller(request)
+        document = await service.run(lambda: acts.check_now(caller, po_or_id, service.clock()))
+        service.wake()
+        return json_response(json_bytes(document), 202)
+
+    return router
+
+
+def _feed(service: Service) -> APIRouter:
+    """The events of all orders."""
+    router, feed = APIRouter(prefix=BASE, tags=["events"]), Feed(service)
+
+    @router.get("/events", response_model=documents.FeedPage, responses=problems(401, 410, 422, 429, 503))
+    async def list_events(request: Request, query: Annotated[FeedQuery, Query()]) -> Response:
+        """Follow what happens to all orders, from the oldest to the newest event.
+
+        The feed gives each event once to whoever goes on with `next_cursor`, and none comes behind a cursor that was
+        given before. With `wait` an answer without events comes only after so many seconds: ask again at once.
+        """
+        caller, until = _caller(request), time.monotonic() + query.wait
+        asked = Asked(query.cursor, reading.read_time("since", query.since), query.kind, query.limit)
+        if not query.wait:
+            return await service.answer(caller, lambda: feed.read(asked), _number_of(EVENTS))
+        with feed.place(caller.token_id):
+            page = await service.read(lambda: feed.read(asked))
+            while not page[EVENTS] and (left := until - time.monotonic()) > 0 and not await request.is_disconnected():
+                asked = replace(asked, cursor=page["next_cursor"])
+                if not page["more"]:  # there are some, of other kinds
+                    await feed.news(number_of(page), min(left, LOOK_WHO_WAITS))
+                page = await service.read(lambda: feed.read(asked))  # noqa: B023 - it is awaited at once
+        return await service.answer(caller, lambda: page, _number_of(EVENTS))
+
+    return router
+
+
 def _about(service: Service) -> APIRouter:
     """What is said of the console and of the caller."""
-    router = APIRouter(tags=["console"])
+    router = APIRouter(prefix=BASE, tags=["console"])
     answers = problems(401, 429, 503)
 
     @router.get("/counts", response_model=documents.Counts, responses=answers)

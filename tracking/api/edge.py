@@ -15,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tracking.api.limits import RateLimit
+from tracking.api.callers.limits import RateLimit
+from tracking.api.callers.tokens import Caller, find_caller
 from tracking.api.problems import Refusal, refusal_of
 from tracking.api.service import Service
-from tracking.api.tokens import Caller, find_caller
 from tracking.errors import TrackingError
 from tracking.storage.database import Database
 
@@ -130,6 +130,7 @@ class _Exchange:
             **self._scope,
             "method": "GET" if self._given == "HEAD" else self._given,
             "root_path": self._prefix,
+            "route": None,
             "state": {**self._scope.get("state", {}), "caller": caller, "prefix": self._prefix},
         }
         return self._inner

@@ -49,6 +49,11 @@ KINDS: Mapping[str, Kind] = {
     "too-slow-body": Kind(408, "The body did not come in time", "Send the request again, all of it at once."),
     "conflict": Kind(409, "Not possible now", "Read the order: it may have changed since you read it."),
     "in-progress": Kind(409, "In progress", "The same request is being answered: wait a second and send it again."),
+    "replaced": Kind(
+        410,
+        "The log was replaced",
+        "The database was restored from a copy: read the feed anew, from before that.",
+    ),
     "too-large": Kind(413, "Too large", "Send less at once: split the list over several requests."),
     "media-type": Kind(415, "Not JSON", "Send JSON with the header `Content-Type: application/json`."),
     "invalid": Kind(422, "Cannot be used", "Fix what `problems` names and send it again; nothing was changed."),

@@ -24,6 +24,7 @@ from tracking.reports.order import id_of_order, order_summary
 from tracking.reports.order_list import search
 from tracking.reports.order_list.conditions import list_conditions, sorting
 from tracking.reports.order_list.filters import Filters
+from tracking.reports.order_list.query_params import Reader
 from tracking.reports.order_list.view_counts import view_counts
 from tracking.reports.order_page.lines import currency_of_lines, line_record
 from tracking.reports.order_page.rows import order_row
@@ -44,6 +45,15 @@ def read_filters(query: Mapping[str, str | list[str]], person: str) -> Filters:
     if problems:
         raise invalid(problems)
     return replace(filters, assigned=person) if filters.view == "mine" and not filters.assigned else filters
+
+
+def read_time(name: str, text: str | None) -> datetime | None:
+    """A time in an address. Raises Refusal."""
+    reader = Reader({name: text} if text else {})
+    moment = reader.time(name)
+    if reader.problems:
+        raise invalid(reader.problems)
+    return moment
 
 
 def orders_document(database: Database, filters: Filters, cursor: str | None, now: datetime) -> Document:

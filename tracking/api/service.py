@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
-from tracking.api.limits import AWAITED_AT_MOST, THREADS
+from tracking.api.callers.limits import AWAITED_AT_MOST, THREADS
+from tracking.api.callers.tokens import Caller
+from tracking.api.callers.use import Use
 from tracking.api.problems import Refusal
-from tracking.api.tokens import Caller
-from tracking.api.use import Use
 from tracking.storage.database import Database
 from tracking.storage.reading.time_limits import ASKED_SECONDS, time_limit
 
@@ -44,6 +44,15 @@ class Service:
             return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
         finally:
             self._awaited -= 1
+
+    async def read(self, read: Callable[[], T]) -> T:
+        """Read within the limit of time, without an answer yet."""
+
+        def work() -> T:
+            with time_limit(ASKED_SECONDS):
+                return read()
+
+        return await self.run(work)
 
     async def answer(self, caller: Caller, read: Callable[[], Mapping[str, Any]], counted: Counted) -> Response:
         """Answer with what is read, once it is counted who reads it."""

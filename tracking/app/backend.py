@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
 from tracking.alerting.starting import make_notifier
+from tracking.api.callers.use import FLUSH_SECONDS as USE_FLUSH_SECONDS
 from tracking.api.edge import Api
-from tracking.api.use import FLUSH_SECONDS as USE_FLUSH_SECONDS
 from tracking.app import embedded_sandbox, settings_changes
 from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
@@ -127,6 +127,7 @@ class Backend:
             clock=clock,
             client_status=self._client_status,
             alerts_status=self._notifier.status,
+            requests=self.api.requests,
         )
         embedded = calls and settings.embedded_sandbox
         self._sandbox = EmbeddedSandbox(settings, self.asgi(lifespan=False)) if embedded else None

@@ -78,11 +78,17 @@ def _request(database: Database, order: str, what: str, kind: AuditKind, *, by: 
     by.must_operate()
 
     def job(connection: Connection) -> None:
-        order_id = find(connection, order)
-        ingest.request_action(connection, order_id, what=what, actor=by.name, now=now)
-        record_act(connection, by, kind, now, order_id=order_id)
+        request_step(connection, find(connection, order), what, kind, by=by, now=now)
 
     database.write(job)
+
+
+def request_step(
+    connection: Connection, order_id: int, what: str, kind: AuditKind, *, by: Person, now: datetime
+) -> None:
+    """Ask for something to be done with the order, in the name of somebody who may: a step of a job."""
+    ingest.request_action(connection, order_id, what=what, actor=by.name, now=now)
+    record_act(connection, by, kind, now, order_id=order_id)
 
 
 def acknowledge(database: Database, order: str, *, by: Person, now: datetime, why: str) -> None:

@@ -117,12 +117,16 @@ def _with_problems(checked: CheckedFile, problems: Sequence[Problem]) -> Checked
     return replace(checked, problems=first, groups=tuple(group_problems(problems)), faults=faults)
 
 
-def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Database | None = None) -> CheckedFile:
+def read_json(
+    data: bytes, name: str, *, catalog: Catalog | None, database: Database | None = None, numbered: str = ""
+) -> CheckedFile:
     """Parses and validates a JSON file: one order request or a list of them, in the provider's shape.
 
-    Never raises for what is in the file. Requests without a PONumber get one that follows from its bytes.
+    Never raises for what is in the file. Requests without a PONumber get one that begins with `numbered`, or else
+    follows from the file's bytes.
     """
     checked = CheckedFile((), (), 0, hashlib.sha256(data).hexdigest(), name, unchecked=unchecked((), catalog))
+    numbered = numbered or f"JSON-{checked.digest[:10]}"
     try:
         raws = _parse_orders(data)
     except UnreadableFile as exc:
@@ -134,7 +138,7 @@ def read_json(data: bytes, name: str, *, catalog: Catalog | None, database: Data
         try:
             request = read_request(raw)
             if not request.po_number:
-                request = with_po_number(request, f"JSON-{checked.digest[:10]}-{index:04d}")
+                request = with_po_number(request, f"{numbered}-{index:04d}")
         except InvalidSubmission as exc:
             of_catalog = check_lines(*partial_lines(raw), catalog)
             problems += [within(place, problem) for problem in (*exc.problems, *of_catalog)]

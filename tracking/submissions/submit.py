@@ -68,7 +68,7 @@ def submit(
     receipts: list[Receipt] = []
     for group in groups(requests):
         more: dict[str, Any] = {"source": source, "by": by, "now": now, "purpose": purpose, "catalog": catalogue}
-        receipts += database.write(partial(_place_and_record, group=group, **more))
+        receipts += database.write(partial(place_and_record, group=group, **more))
     return receipts
 
 
@@ -121,7 +121,7 @@ def groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
         yield group
 
 
-def _place_and_record(
+def place_and_record(
     connection: Connection,
     *,
     group: Sequence[OrderRequest],

@@ -122,6 +122,22 @@ class EventPage(Model):
     next_cursor: Cursor
 
 
+class FeedEvent(Event):
+    """An event of the feed, with the ids of its order."""
+
+    po_number: Annotated[str, Field(examples=[PO_NUMBER])]
+    provider_id: str | None
+
+
+class FeedPage(Model):
+    """A part of the feed. Give `next_cursor` as `cursor` to go on, also where there is nothing yet."""
+
+    events: list[FeedEvent]
+    next_cursor: Annotated[str, Field(examples=["WyJldmVudHMiLDEyMCwxNSw0XQ"])]
+    more: bool
+    """Whether there are more at once."""
+
+
 class OrderDetail(Order):
     """An order with what proves its state, what is to be decided, its first lines and its newest events."""
 
@@ -195,6 +211,62 @@ class Me(Model):
     """A viewer reads; an operator also submits and polls."""
     created_at: datetime
     """When the token was made."""
+
+
+class Receipt(Model):
+    """What became of one order of a submission."""
+
+    po_number: Annotated[str, Field(examples=[PO_NUMBER])]
+    outcome: Literal["queued", "exists"]
+    """Queued to be sent, or an order already, which is left as it is."""
+    message: str
+
+
+class Receipts(Model):
+    """What became of a submission."""
+
+    orders: list[Receipt]
+
+
+class Check(Model):
+    """What is in a submission that was only checked."""
+
+    orders: int
+    units: int
+    value: Amount | None
+    values: dict[str, str]
+    not_checked: list[str]
+    """What the catalog could not be asked, in sentences."""
+
+
+class PollRequest(Model):
+    """An order that is polled now."""
+
+    po_number: Annotated[str, Field(examples=[PO_NUMBER])]
+    state: str
+    next_look_at: datetime | None
+
+
+class LineRequest(Model):
+    """A product to order, in the provider's shape; digital and physical orders have an address as well."""
+
+    model_config = ConfigDict(extra="allow")
+    ProductId: Annotated[str | int, Field(examples=["CVS"])]
+    Value: Annotated[float | str, Field(examples=[25])]
+    """What one card is worth, in the currency of the product."""
+    Quantity: int | str = 1
+    ExternalId: str | int | None = None
+    """Your own name for the line."""
+
+
+class OrderRequest(Model):
+    """An order to place, in the provider's shape."""
+
+    model_config = ConfigDict(extra="allow")
+    Type: Annotated[str, Field(examples=["Links"])]
+    PONumber: Annotated[str | int | None, Field(examples=[PO_NUMBER])] = None
+    """One is made of the key where there is none."""
+    LineItems: Annotated[list[LineRequest], Field(min_length=1)]
 
 
 class Place(Model):

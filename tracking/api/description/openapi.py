@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tracking.api.description.documents import ProblemDocument
+from tracking.api.description.documents import PO_NUMBER, OrderRequest, ProblemDocument
 from tracking.api.problems import DOCS, KINDS, MEDIA_TYPE
 
 INTRODUCTION = """What the console of Fulfillment Tracking knows of orders, for other systems.
@@ -22,6 +22,34 @@ _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": 
 _HEADERS: Mapping[int, Mapping[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "What to sign in with.", "schema": {"type": "string"}}},
     429: _RETRY,
+}
+
+
+SUBMISSION = {
+    "requestBody": {
+        "required": True,
+        "description": "One order in the provider's shape, or a list of them.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/OrderRequest"},
+                        {"type": "array", "items": {"$ref": "#/components/schemas/OrderRequest"}, "minItems": 1}
+                        | {"maxItems": 50},
+                    ]
+                },
+                "examples": {
+                    "links": {
+                        "value": {
+                            "Type": "Links",
+                            "PONumber": PO_NUMBER,
+                            "LineItems": [{"ProductId": "CVS", "Value": 25, "Quantity": 1, "ExternalId": "row-1"}],
+                        }
+                    }
+                },
+            }
+        },
+    }
 }
 
 
@@ -60,9 +88,10 @@ def openapi_document(application: FastAPI, prefix: str) -> dict[str, Any]:
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
     )
     components = document.setdefault("components", {})
-    schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-    components.setdefault("schemas", {}).update(schema.pop("$defs", {}))
-    components["schemas"]["ProblemDocument"] = schema
+    for model in (ProblemDocument, OrderRequest):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.setdefault("schemas", {}).update(schema.pop("$defs", {}))
+        components["schemas"][model.__name__] = schema
     components["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "description": "A token that `tracking tokens add` made."}
     }

@@ -5,11 +5,13 @@ A filter is read from the address by `reports.order_list.filters`, as the list's
 
 from typing import Annotated, Literal
 
+from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from tracking.api.cursors import LONGEST
+from tracking.api.feed import LONGEST_WAIT
 from tracking.api.reading import LARGEST_PAGE, USUAL_PAGE
-from tracking.orders.vocabulary import AttentionReason
+from tracking.orders.vocabulary import AttentionReason, EventKind
 
 Cursor = Annotated[str | None, Field(description="`next_cursor` of the page before.", max_length=LONGEST)]
 Limit = Annotated[int, Field(description="How many at most.", ge=1, le=LARGEST_PAGE)]
@@ -34,6 +36,37 @@ class PageQuery(_Query):
 
     cursor: Cursor = None
     limit: Limit = USUAL_PAGE
+
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="A text that this request alone has, such as a UUID. Needed unless `dry_run` is true.",
+        examples=["5c0f0a1e-7d0b-4a86-9f53-0f1f4f3b6a11"],
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+    ),
+]
+
+
+class SubmitQuery(_Query):
+    """How orders are submitted."""
+
+    dry_run: Switch = "false"
+    """Check the orders alone, and store nothing."""
+
+
+class FeedQuery(PageQuery):
+    """Which events of the feed."""
+
+    since: Time | None = None
+    """Without a cursor: begin with what was learned from then on; without either, with the oldest event there is."""
+    kind: list[EventKind] = Field(default_factory=list)
+    """Only events of these kinds."""
+    wait: Annotated[int, Field(ge=0, le=LONGEST_WAIT)] = 0
+    """Where there is none yet, wait so many seconds for the next one."""
 
 
 class OrdersQuery(PageQuery):

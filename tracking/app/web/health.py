@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +24,9 @@ class Health:
     """The endpoints of one process.
 
     `client_status` is the state of its client of the provider, empty where it has none, `alerts_status` which services
-    take alerts and which do not. `begun` is set while its loops
-    run: not before they were started, nor once it is being stopped. `started_at` counts for a loop without a beat.
+    take alerts and which do not, `requests` the answers of its API by method, route and status. `begun` is set while
+    its loops run: not before they were started, nor once it is being stopped. `started_at` counts for a loop without
+    a beat.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Health:
         clock: Callable[[], datetime],
         client_status: Callable[[], dict[str, Any]],
         alerts_status: Callable[[], dict[str, Any]] = dict,
+        requests: Mapping[tuple[str, str, int], int] | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -44,6 +46,7 @@ class Health:
         self._clock = clock
         self._client_status = client_status
         self._alerts_status = alerts_status
+        self._requests = {} if requests is None else requests
         self.started_at = clock()
         self.begun = False
         self.calls = CallFigures()
@@ -100,7 +103,7 @@ class Health:
     def _exposition(self) -> Response:
         from tracking.app.web import metrics  # noqa: PLC0415 - brings its library, which no start has to wait for
 
-        text = metrics.metrics_text(self._database, self._clock(), self.calls)
+        text = metrics.metrics_text(self._database, self._clock(), self.calls, self._requests)
         return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     def _ages(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ No name of any order or person.
 
 import platform
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from importlib import metadata
 
@@ -38,8 +38,13 @@ OTHER = "other"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def metrics_text(database: Database, now: datetime, calls: CallFigures | None = None) -> bytes:
-    """Render the metrics of the store as they are now, and of the process with the `calls` that it made.
+def metrics_text(
+    database: Database,
+    now: datetime,
+    calls: CallFigures | None = None,
+    requests: Mapping[tuple[str, str, int], int] | None = None,
+) -> bytes:
+    """Render the metrics of the store as they are now, and of the process: `calls` it made, `requests` it answered.
 
     Raises StoreError where the store cannot be read.
     """
@@ -51,7 +56,9 @@ def metrics_text(database: Database, now: datetime, calls: CallFigures | None = 
     log_size = _gauge("tracking_store_wal_bytes", "Size of the database's write-ahead log", database.wal_bytes())
     with database.read() as connection:
         families = [*_families(connection, now), trouble, log_size]
-    registry.register(_FixedCollector([*families, _build(database), *_calls(calls or CallFigures())]))
+    registry.register(
+        _FixedCollector([*families, _build(database), *_calls(calls or CallFigures()), _requests(requests or {})])
+    )
     text: bytes = generate_latest(registry)
     return text
 
@@ -186,6 +193,15 @@ def _calls(calls: CallFigures) -> Iterable[Metric]:
     for key, histogram in calls:
         durations.add_metric(key, histogram.buckets(), histogram.seconds)
     yield durations
+
+
+def _requests(requests: Mapping[tuple[str, str, int], int]) -> Metric:
+    """Requests of other systems that the API of this process answered."""
+    labels = ["method", "route", "status"]
+    answered = CounterMetricFamily("tracking_requests", "Requests that this process's API answered", labels=labels)
+    for (method, route, status), number in sorted(requests.items()):
+        answered.add_metric([method, route, str(status)], number)
+    return answered
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

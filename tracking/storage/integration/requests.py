@@ -23,6 +23,12 @@ class Answered:
     answer: Mapping[str, Any]
 
 
+def find(connection: Connection, token_id: int, key: str, now: datetime) -> Answered | None:
+    """What was answered under the key within a day."""
+    row = _answered(connection, token_id, key)
+    return Answered(row.digest, row.status, row.answer) if row and row.at > now - REMEMBERED else None
+
+
 def claim(connection: Connection, token_id: int, key: str, digest: str, now: datetime) -> Answered | None:
     """Take the key for this transaction; what was answered under it before, None where it is new.
 
@@ -30,11 +36,9 @@ def claim(connection: Connection, token_id: int, key: str, digest: str, now: dat
     """
     row = {"token_id": token_id, "key": key, "digest": digest, "at": now, "status": 0, "answer": {}}
     adding = insert_for(connection.dialect.name, API_REQUESTS).values(row)
-    before = _answered(connection, token_id, key)
-    if before is not None and before.at > now - REMEMBERED:
-        return Answered(before.digest, before.status, before.answer)
-    if before is not None:
-        connection.execute(delete(API_REQUESTS).where(*_key(token_id, key)))
+    if (before := find(connection, token_id, key, now)) is not None:
+        return before
+    connection.execute(delete(API_REQUESTS).where(*_key(token_id, key), API_REQUESTS.c.at <= now - REMEMBERED))
     if connection.execute(adding.on_conflict_do_nothing()).rowcount:
         return None
     other = _answered(connection, token_id, key)  # committed while this one waited

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from tracking.access import Access
-from tracking.api.tokens import make_token, revoke_token
+from tracking.api.callers.tokens import make_token, revoke_token
 from tracking.app.cli import options, output
 from tracking.app.cli.place import open_store
 from tracking.orders.observations import utc_now

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracking.access import Person
-from tracking.api.tokens import ACTOR, Caller
+from tracking.api.callers.tokens import ACTOR, Caller
 from tracking.errors import StoreError
 from tracking.storage.database import Database
 from tracking.storage.integration import requests, tokens
