@@ -1,6 +1,5 @@
 """People sign in with an OpenID Connect provider of their own machine, in a real browser."""
 
-import contextlib
 import json
 import re
 import sys
@@ -51,7 +50,7 @@ class House:
 
 @dataclass
 class Visitor:
-    """Somebody with a browser of their own, and everything the console sent into it."""
+    """Somebody in front of a browser, and everything the console sent into it since they came."""
 
     page: Page
     received: list[bytes] = field(default_factory=list)
@@ -107,18 +106,26 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(console.ready(within=60), children)
 
 
+@pytest.fixture(scope="module")
+def window(browser: Browser, house: House) -> Iterator[Page]:
+    """One window for all, as in a room that people share: a browser of their own would read all scripts anew."""
+    context = browser.new_context(base_url=house.console.url)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield page
+    context.close()
+
+
 @pytest.fixture
-def visitor(browser: Browser, house: House) -> Iterator[Callable[[], Visitor]]:
-    with contextlib.ExitStack() as stack:
+def visitor(window: Page) -> Callable[[], Visitor]:
+    """Lets the next one sit down, without a cookie or anything else of whoever sat there before."""
 
-        def comes() -> Visitor:
-            context = browser.new_context(base_url=house.console.url)
-            stack.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            return Visitor(page)
+    def comes() -> Visitor:
+        window.goto("about:blank")
+        window.context.clear_cookies()
+        return Visitor(window)
 
-        yield comes
+    return comes
 
 
 Comes = Callable[[], Visitor]

@@ -1,7 +1,10 @@
 """The laboratory: what it compares, what it says, and that both are true."""
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +26,7 @@ from tracking.polling.backtest.history import ENOUGH, RecordedHistory, read_hist
 from tracking.polling.backtest.model import PollingPlan
 from tracking.settings.loading import load
 from tracking.settings.values import Settings
-from tracking.storage.database import Database
+from tracking.storage.database import Database, connect
 
 SINCE = START - timedelta(days=1)
 
@@ -36,15 +39,30 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load()
 
 
-@pytest.fixture
-def known(store: Database) -> RecordedHistory:
-    history = History(store)
+def recorded(store: Database) -> RecordedHistory:
+    """The least that is a history, written into the store."""
+    orders = History(store)
     for number in range(ENOUGH):
-        history.place(f"A-{number}")
-        history.complete(f"A-{number}", minutes=1)
+        orders.place(f"A-{number}")
+        orders.complete(f"A-{number}", minutes=1)
     found = read_history(store, SINCE)
     assert found is not None
     return found
+
+
+@pytest.fixture
+def known(store: Database) -> RecordedHistory:
+    """That history, in the store of each engine in turn."""
+    return recorded(store)
+
+
+@pytest.fixture(scope="module")
+def history(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedHistory]:
+    """The same for tests of what is made of it, which ask no store."""
+    file = shutil.copy(migrated_file, tmp_path_factory.mktemp("history") / "tracking.db")
+    store = connect(f"sqlite:///{file}")
+    yield recorded(store)
+    store.close()
 
 
 def computed(store: Database, configured: Settings, *, frontier: bool = False, **chosen: Any) -> dict[str, Any]:
@@ -57,10 +75,10 @@ def computed(store: Database, configured: Settings, *, frontier: bool = False, *
     return answer
 
 
-def test_today_is_what_the_settings_say(known: RecordedHistory, configured: Settings) -> None:
-    plan = current_plan(configured, known)
+def test_today_is_what_the_settings_say(history: RecordedHistory, configured: Settings) -> None:
+    plan = current_plan(configured, history)
     assert (plan.policy, plan.price, plan.rate, plan.floor, plan.ceiling) == ("accrual", None, 3.0, 2.0, 900.0)
-    assert (plan.discover_every, plan.relative, plan.webhook_share) == (30.0, False, known.webhook_share)
+    assert (plan.discover_every, plan.relative, plan.webhook_share) == (30.0, False, history.webhook_share)
 
 
 def test_what_is_tried_is_todays_plan_but_for_what_was_chosen() -> None:
@@ -88,15 +106,15 @@ def test_what_cannot_be_replayed_is_told(chosen: dict[str, Any], word: str | Non
 
 
 def test_no_plan_to_compare_with_makes_more_looks_than_a_replay_can_take(
-    known: RecordedHistory, monkeypatch: pytest.MonkeyPatch
+    history: RecordedHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = PollingPlan()
-    few = [each for each in frontier_plans(plan, known) if each.policy == "fixed"]
+    few = [each for each in frontier_plans(plan, history) if each.policy == "fixed"]
     assert {each.wait for each in few} == set(comparison.WAITS)
     monkeypatch.setattr(comparison, "POLLS_AT_MOST", 100)
-    fewer = {each.wait for each in frontier_plans(plan, known) if each.policy == "fixed"}
+    fewer = {each.wait for each in frontier_plans(plan, history) if each.policy == "fixed"}
     assert fewer == {wait for wait in comparison.WAITS if wait > 5}
-    assert all(each.rate == plan.rate for each in frontier_plans(plan, known))
+    assert all(each.rate == plan.rate for each in frontier_plans(plan, history))
 
 
 def test_the_frontier_holds_each_policy_once_for_each_outcome_and_denser_plans_know_sooner(
@@ -155,26 +173,26 @@ def test_between_two_points_the_delay_at_as_many_calls_is_on_the_line_of_the_log
     assert delay_at_calls(line[:1], 1000) is None
 
 
-def test_a_policy_that_cannot_make_as_many_calls_is_told_with_its_nearest_point(known: RecordedHistory) -> None:
+def test_a_policy_that_cannot_make_as_many_calls_is_told_with_its_nearest_point(history: RecordedHistory) -> None:
     ours = point("accrual", 400, 4)
     found = [point("doubling", 900, 9), point("doubling", 2000, 5), point("fixed", 300, 30), point("fixed", 500, 20)]
-    told = describe_comparison(known, ours, None, found)
+    told = describe_comparison(history, ours, None, found)
     assert "Doubling makes at least 900 calls/h: mean delay 9.0 s." in told
     assert any(line.startswith("Fixed at the same number of calls: mean delay 2") for line in told)
-    slow = describe_comparison(known, point("accrual", 4000, 1), None, found)
+    slow = describe_comparison(history, point("accrual", 4000, 1), None, found)
     assert "Doubling makes at most 2,000 calls/h: mean delay 5.0 s." in slow
 
 
 @pytest.mark.parametrize(("p95", "said"), [(4.11, "4.2 s"), (4.1, "4.1 s"), (99.96, "100 s"), (599.5, "10 min")])
-def test_the_95th_percentile_is_rounded_up(known: RecordedHistory, p95: float, said: str) -> None:
-    told = describe_comparison(known, replace(point("accrual", 400, 4), p95=p95), None, [])
+def test_the_95th_percentile_is_rounded_up(history: RecordedHistory, p95: float, said: str) -> None:
+    told = describe_comparison(history, replace(point("accrual", 400, 4), p95=p95), None, [])
     assert any(f"p95 {said}" in line for line in told)
 
 
-def test_what_the_current_policy_gains_at_as_many_calls_comes_first(known: RecordedHistory) -> None:
+def test_what_the_current_policy_gains_at_as_many_calls_comes_first(history: RecordedHistory) -> None:
     points = [point("accrual", 100, 16), point("fixed", 100, 40), point("fixed", 900, 30), point("doubling", 900, 9)]
-    [first, now, *_] = describe_comparison(known, point("accrual", 400, 4), None, points)
+    [first, now, *_] = describe_comparison(history, point("accrual", 400, 4), None, points)
     assert first.startswith("At 400 calls/h the current policy detects completions after 4.0 s (mean); ")
     assert first.endswith("fixed waits would take 33.4 s, 8.3 times as long.")
     assert now.startswith("Now: calls not recorded, mean delay ")
-    assert describe_comparison(known, point("accrual", 400, 4), None, [])[0] == now
+    assert describe_comparison(history, point("accrual", 400, 4), None, [])[0] == now
