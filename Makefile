@@ -10,7 +10,12 @@ BIN := $(VENV)/bin
 # Beside two that compute, one mostly waits for a browser.
 WORKERS ?= 3
 # Where a wheel is missing the standard library's SQLite does; nothing is ever compiled.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary pysqlite3 -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary pysqlite3
+# Exact versions with the hashes of their files for every platform; an address that pip is told of counts here too.
+COMPILE = UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)} \
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --group build \
+	--custom-compile-command "make constraints"
+RUN_EXTRAS := --extra alerts --extra mcp --extra otel --extra postgres
 # What pytest makes of the tests' asserts takes seconds for each worker, and is kept from run to run where it may be.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 ARGS ?=
@@ -22,18 +27,24 @@ SEEDS ?= 1000
 help: ## say what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
 
-$(VENV)/.run: pyproject.toml constraints.txt
+$(VENV)/.run: pyproject.toml requirements/run.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "python cannot make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
-	@$(PIP) -e .
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q tracking pages dashboard.py # pip does so for all the rest; no start is to wait for it
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.run
+$(VENV)/.test: $(VENV)/.run requirements/test.txt
 	@echo "setting up the tests (once)"
-	@$(PIP) -e '.[test,dev]'
+	@$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test requirements/dev.txt
+	@echo "setting up the linters (once)"
+	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 run: $(VENV)/.run ## start the console at http://127.0.0.1:8501
@@ -47,14 +58,14 @@ test: $(VENV)/.test ## run all tests but the long ones (ARGS="-k name" for some)
 long: $(VENV)/.test ## the long versions of tests without a browser: each scenario with more orders, refused credentials
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m "long and not browser" $(ARGS)
 
-static: $(VENV)/.test ## format, lint, types, import contracts and security lint, without tests
+static: $(VENV)/.dev ## format, lint, types, import contracts and security lint, without tests
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/bandit --quiet --recursive tracking pages dashboard.py
 
-audit: $(VENV)/.test ## known vulnerabilities of the pinned packages (asks a service on the network)
+audit: $(VENV)/.dev ## known vulnerabilities of the pinned packages (asks a service on the network)
 	@$(BIN)/python tests/support/vulnerabilities.py $(ARGS)
 
 check: static test ## everything CI runs
@@ -115,12 +126,13 @@ hostile: $(VENV)/.test ## send N generated hostile requests to the receiver (ARG
 docs: $(VENV)/.run ## write the tree of the modules into docs/architecture.md, from their docstrings
 	@$(BIN)/python tests/docs/architecture_tree.py
 
-wheel: $(VENV)/.test ## build the package into dist/, pages included
+wheel: $(VENV)/.run ## build the package into dist/, pages included
 	@$(BIN)/python -m hatchling build -t wheel -d dist
 
-constraints: $(VENV)/.test ## write the installed versions to constraints.txt
-	@{ echo "# Exact versions that the tests ran with. Change them with: make constraints"; \
-		$(BIN)/python -m pip freeze --exclude-editable 2>/dev/null | sort -f; } > constraints.txt
+constraints: $(VENV)/.dev ## resolve the pinned packages anew, as few of them as it takes (ARGS=--upgrade for all)
+	@$(COMPILE) --all-extras $(ARGS) -o requirements/dev.txt
+	@$(COMPILE) $(RUN_EXTRAS) --extra test -c requirements/dev.txt -o requirements/test.txt
+	@$(COMPILE) $(RUN_EXTRAS) -c requirements/dev.txt -o requirements/run.txt
 
 clean: ## remove the virtual environment and all caches, never data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

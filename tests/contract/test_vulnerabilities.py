@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import vulnerabilities
 
-PINNED, CONTROL = Path("constraints.txt"), Path("control.txt")
+PINNED, CONTROL = Path("dev.txt"), Path("control.txt")
 HOLE = {"id": "CVE-2020-14343", "fix_versions": ["5.4"]}
 BAD = {"name": "pyyaml", "version": "5.3", "vulns": [HOLE]}
 GOOD = {"name": "httpx", "version": "0.28.1", "vulns": []}

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -581,6 +582,7 @@ def large(sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch,
 def test_an_export_lets_the_writer_in_between_its_chunks(
     large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(exports, "FIRST_CHUNK", 10)
     monkeypatch.setattr(exports, "EXPORT_CHUNK", 10)
     chunks = list[list[str]]()
     for chunk in exports.orders_export(large, Filters(), now):
@@ -682,3 +684,12 @@ def test_two_consoles_on_one_store_send_each_order_once(
     assert len(provider.called("place")) == 40
     assert {order["PONumber"] for order in provider.kept.values()} == {f"po-{number}" for number in range(40)}
     assert verify.verify(store) == []
+
+
+def test_a_server_without_its_driver_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    url = "postgresql+psycopg://ops:hush-hush@db.example.com/tracking"
+    for refused in (lambda: database.connect(url), lambda: engines.make_engine(url, writes=True)):
+        with pytest.raises(SettingsError, match=r"pip install 'fulfillment-tracking\[postgres\]'") as caught:
+            refused()
+        assert "hush-hush" not in str(caught.value)

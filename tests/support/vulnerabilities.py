@@ -69,8 +69,8 @@ def verdict(pinned: Path, control: Path, asked: Ask = ask) -> tuple[int, list[st
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Audits constraints.txt, or the file that is named."""
-    pinned = Path(arguments[0]) if arguments else ROOT / "constraints.txt"
+    """Audits requirements/dev.txt, or the file that is named."""
+    pinned = Path(arguments[0]) if arguments else ROOT / "requirements" / "dev.txt"
     with tempfile.TemporaryDirectory() as folder:
         control = Path(folder) / "control.txt"
         control.write_text(f"{CONTROL}\n")

@@ -1,6 +1,7 @@
 """SQLAlchemy engines for SQLite and PostgreSQL: pragmas, migrations, and the driver's errors translated into ours."""
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from tracking.storage.sqlite.driver import dbapi
 log = logging.getLogger(__name__)
 
 BUSY_MILLISECONDS = 5000
+INSTALL = "pip install 'fulfillment-tracking[postgres]'"
 LOCKS_NO_MORE = "locks no more"  # in a connection's `info`: the transaction has to end before anything else is locked
 MIGRATION_LOCK = 0x7472_6163_6B69_6E67  # any number, but the same in every version
 
@@ -36,6 +38,7 @@ def make_engine(url: str, *, writes: bool) -> Engine:
     logging.getLogger("sqlalchemy.engine.Engine").addFilter(_without_row_values)
     if not url.startswith("sqlite"):
         options = {} if writes else {"postgresql_readonly": True}
+        _check_driver()
         return sa.create_engine(
             url, hide_parameters=True, pool_pre_ping=True, pool_size=1 if writes else 8, execution_options=options
         )
@@ -101,6 +104,7 @@ def file_of(url: str) -> Path | None:
 
 def check_server_address(url: str) -> None:
     """Raise SettingsError for options of a PostgreSQL address that its driver does not know."""
+    _check_driver()
     import psycopg  # noqa: PLC0415 - only who works with a server waits for it
 
     parts = sa.make_url(url)
@@ -110,6 +114,15 @@ def check_server_address(url: str) -> None:
     except psycopg.ProgrammingError as exc:
         message = "has an option behind ? that PostgreSQL does not know"
         raise SettingsError([Problem("TRACKING_DATABASE_URL", message)]) from exc
+
+
+def _check_driver() -> None:
+    """Raises SettingsError where the package was installed without what speaks to PostgreSQL."""
+    try:
+        importlib.import_module("psycopg")
+    except ImportError:
+        message = f"PostgreSQL needs a driver that is not installed: {INSTALL}"
+        raise SettingsError([Problem("TRACKING_DATABASE_URL", message)]) from None
 
 
 def revision(url: str) -> str | None:
