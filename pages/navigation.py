@@ -75,6 +75,12 @@ TEAM: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "url_path": "handover",
             "help": "What one shift hands on to the next.",
         },
+        "alerts.py": {
+            "title": "Alerts",
+            "icon": ":material/notifications_active:",
+            "url_path": "alerts",
+            "help": "What is wrong now, who was notified of it, and what the rules are.",
+        },
         "drills.py": {
             "title": "Fire drill",
             "icon": ":material/local_fire_department:",

@@ -14,6 +14,8 @@ from typing import Any
 import bulk
 from sqlalchemy import select
 
+from tracking.alerting import listing
+from tracking.alerting.troubles import find_troubles
 from tracking.errors import NotAllowed
 from tracking.forecasting.incidents import stored_late_orders
 from tracking.orders.vocabulary import EventKind
@@ -309,6 +311,8 @@ def _team(now: datetime) -> Reads:
         "one job": lambda store: job_reports.job(store, _job(store, now), now),
         "one job with its orders": lambda store: job_reports.job_view(store, _job(store, now), "waiting", 4, now),
         "imports": imports.imports,
+        "alerts": lambda store: listing.alert_list(store, now),
+        "alerts: what is wrong": lambda store: find_troubles(store, now),
         "audit log": lambda store: audit.entries(store, AuditFilters()),
         "audit log of a name and a kind since a time": lambda store: audit.entries(store, busy),
         "audit log: names": audit.names,

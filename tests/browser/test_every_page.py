@@ -21,6 +21,7 @@ PAGES = {
     "audit": "/audit",
     "jobs": "/jobs",
     "handover": "/handover",
+    "alerts": "/alerts",
     "fire drill": "/drills",
     "imports": "/imports",
     "import": "/imports?import=1",

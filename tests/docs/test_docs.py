@@ -14,8 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tracking.alerting.rules import RULES
 from tracking.app.backend import Backend
 from tracking.app.web.address_check import page_paths
+from tracking.orders import wording
 from tracking.sandbox.faults import NOTE_WORDS
 from tracking.sandbox.scenarios import SCENARIOS
 from tracking.settings.loading import load
@@ -251,3 +253,16 @@ def test_every_file_that_is_named_exists(page: str) -> None:
     named = re.findall(r"`((?:pages|tests|tracking|docs)/[\w./-]*)`", PAGES[page])
     missing = [name for name in named if not (ROOT / name).exists() and "NAME" not in name]
     assert not missing, missing
+
+
+def test_every_rule_of_alerts_is_in_its_table_with_its_times() -> None:
+    table = {row[0].strip("`"): row[1:] for row in rows("docs/alerts.md", "## Rules")}
+    assert table == {
+        name: [
+            rule.when,
+            wording.duration(rule.lasts),
+            wording.duration(rule.clear),
+            "sent" if rule.urgent else "waits",
+        ]
+        for name, rule in RULES.items()
+    }

@@ -76,6 +76,7 @@ def secrets(canaries: Canaries) -> dict[str, str]:
         name: f"{canaries.new(name.rpartition('_')[2])}-long-enough" for name in ("api_access_token", "webhook_secret")
     }
     canaries.saw("key", canaries.key)
+    made |= {"alerts": f"json://127.0.0.1:9/{canaries.new('service')}", "console_url": "http://127.0.0.1:9"}
     return made | {"api_email": f"{canaries.new('account')}@example.com", "claims_key": canaries.key}
 
 
@@ -177,7 +178,7 @@ def _text(app: AppTest) -> str:
 
 
 def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
-    for page in ("overview", "orders", "new_order", "logs", "insights", "imports", "audit", "handover"):
+    for page in ("overview", "orders", "new_order", "logs", "insights", "imports", "audit", "handover", "alerts"):
         yield page, _text(visit(page))
     contract = _text(visit("logs", what="contract", endpoint="POST /v1/Orders", only="undocumented"))
     assert "{word}" in contract, "what the provider repeated of an order was met"
@@ -241,6 +242,7 @@ def test_no_secret_turns_up_where_it_could_be_seen(  # noqa: PLR0917 - what the 
     for name, secret in secrets.items():
         monkeypatch.setenv(f"TRACKING_{name.upper()}", secret)
     places = {"figures and reprs": _day(tmp_path, database.url, canaries, secrets)}
+    assert '"failing":{"json":' in places["figures and reprs"], "no alert reached anybody"
     _passed_through(database, canaries)
     address = {"Email": f"{canaries.new('email')}@example.com", "Sms": canaries.new("phone")}
     draft = {"po_number": "C-draft", "lines": [{"ProductId": "CVS", "DigitalDeliveryAddress": address}], "fields": {}}

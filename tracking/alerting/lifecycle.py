@@ -36,7 +36,8 @@ class Policy:
         if not rule.urgent and self.quiet and self.quiet.until(now):
             return QUIET
         before = self.last.get(alert.rule)
-        return GROUPED if rule.of_orders and before and timedelta() <= now - before < GROUPED_EVERY else None
+        first = rule.of_orders and alert.attempts == 0  # what a service did not take is tried again by itself
+        return GROUPED if first and before and timedelta() <= now - before < GROUPED_EVERY else None
 
 
 def observe(
@@ -53,8 +54,8 @@ def observe(
 
 def _begun(trouble: Trouble, now: datetime) -> Alert:
     began = min(trouble.since or now, now)
-    due = None if trouble.covered else began + RULES[trouble.rule].lasts
-    return Alert(str(trouble.rule), trouble.subject, trouble.detail(), began, now, next_attempt_at=due)
+    due_at = None if trouble.covered else max(now, began + RULES[trouble.rule].lasts)
+    return Alert(str(trouble.rule), trouble.subject, trouble.detail(), began, now, next_attempt_at=due_at)
 
 
 def _observed(alert: Alert, trouble: Trouble | None, services: Sequence[str], policy: Policy, now: datetime) -> Alert:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tracking.alerting.rules import ALL, RULES
+from tracking.alerting import lifecycle
+from tracking.alerting.lifecycle import Policy
+from tracking.alerting.rules import ALL, GROUPED_EVERY, RULES
 from tracking.orders import wording
+from tracking.settings.alerts import QuietHours
 from tracking.storage.database import Database
 from tracking.storage.integration import alerts as stored
 from tracking.storage.integration.alerts import Alert, Lead, Snooze
@@ -28,8 +31,8 @@ class AlertList:
     lead: Lead | None
     as_of: datetime | None
 
-    def state(self, alert: Alert, now: datetime) -> str:
-        """Say in words whether its message was sent, and if not, why not."""
+    def state(self, alert: Alert, now: datetime, quiet: QuietHours | None = None) -> str:
+        """Say in words whether its message was sent, and if not, why not; `quiet` are the quiet hours."""
         if alert.ended_at is not None:
             return _state_of_past(alert)
         if alert.sent_at is not None:
@@ -42,8 +45,20 @@ class AlertList:
         if alert.detail.get("covered"):
             return "not sent: another alert tells of it"
         if alert.clear_since is not None:
-            return "may be over"
-        return "not sent yet" if self.lead else "not sent: no process sends alerts"
+            return "may be over: nothing is sent meanwhile"
+        return self._waits(alert, now, quiet) if self.lead else "not sent: no process sends alerts"
+
+    def _waits(self, alert: Alert, now: datetime, quiet: QuietHours | None) -> str:
+        if alert.next_attempt_at is not None and alert.next_attempt_at > now:
+            return f"to be sent at {wording.clock(alert.next_attempt_at, now)} if it lasts"
+        last = {rule: datetime.fromisoformat(at) for rule, at in (self.lead.last if self.lead else {}).items()}
+        match Policy(quiet=quiet, last=last).held(alert, now):
+            case lifecycle.QUIET if quiet is not None:
+                return f"waits for the quiet hours to end, {quiet}"
+            case lifecycle.GROUPED:
+                at = wording.clock(last[alert.rule] + GROUPED_EVERY, now)
+                return f"to be sent at {at}, together with what comes until then"
+        return "being sent"
 
 
 def alert_list(database: Database, now: datetime) -> AlertList:
@@ -51,7 +66,10 @@ def alert_list(database: Database, now: datetime) -> AlertList:
     with database.read() as connection:
         unsettled, newest = stored.unsettled(connection), stored.newest(connection, LISTED)
         lead, snoozes = stored.current_lead(connection), stored.snoozes(connection, now)
-    lasting = sorted((a for a in unsettled if a.ended_at is None), key=lambda alert: alert.began_at, reverse=True)
+    newest_first = sorted((a for a in unsettled if a.ended_at is None), key=lambda alert: alert.began_at, reverse=True)
+    ranks = {name: (rule.of_orders, rank) for rank, (name, rule) in enumerate(RULES.items())}
+    # What concerns more than one order comes first.
+    lasting = sorted(newest_first, key=lambda alert: ranks.get(alert.rule, (False, 0)))
     past = (alert for alert in newest if alert.ended_at is not None)
     leads = lead if lead and now <= lead.until else None
     return AlertList(
@@ -68,6 +86,14 @@ def _state_of_past(alert: Alert) -> str:
     if alert.end_sent_at is None:
         return "sent; its end not yet" if alert.next_attempt_at else "sent; its end was not"
     return "sent, with its end" if alert.sent_at else "sent once it was over"
+
+
+def heading(alert: Alert) -> str:
+    """The alert in a few words that stay true; its message may hold a number or a time of when it was sent."""
+    title = rule_title(alert.rule)
+    if RULES[alert.rule].of_orders if alert.rule in RULES else False:
+        return str(alert.detail.get("title") or title)
+    return f"{title}: {wording.plain(alert.subject)}" if alert.subject else title
 
 
 def record(alert: Alert, state: str) -> dict[str, Any]:

@@ -37,18 +37,16 @@ def list_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """List the alerts that last, and the newest of those that are over."""
-    now = utc_now()
-    listed = listing.alert_list(open_store(), now)
+    now, loaded = utc_now(), load_settings()
+    listed = listing.alert_list(open_store(loaded), now)
     rows = [*listed.lasting, *listed.past[:limit]]
+    states = {alert.id: listed.state(alert, now, loaded.alerts_quiet) for alert in rows}
     if as_json:
-        output.print_json([listing.record(alert, listed.state(alert, now)) for alert in rows])
+        output.print_json([listing.record(alert, states[alert.id]) for alert in rows])
         return
     output.print_table(
         ("since (UTC)", "until (UTC)", "rule", "what", "message"),
-        (
-            (alert.began_at, alert.ended_at, alert.rule, alert.detail["title"], listed.state(alert, now))
-            for alert in rows
-        ),
+        ((alert.began_at, alert.ended_at, alert.rule, alert.detail["title"], states[alert.id]) for alert in rows),
     )
     for snooze in listed.snoozes.values():
         output.print_stderr(f"{snooze.rule}: snoozed until {output.time_text(snooze.until)} by {snooze.by}")
