@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -74,6 +75,26 @@ def test_reads_that_overlap_do_not_let_the_log_grow(file: Path, now: datetime, m
             sizes.append(write(database, 12, now))
     assert sizes[1] < 4 * MEGABYTE
     assert sizes[1] < sizes[0] / 2, "without the limit it grows"
+
+
+def test_what_was_committed_is_written_into_the_database_after_those_who_wait_for_it_have_their_answer(
+    file: Path, tmp_path: Path, now: datetime
+) -> None:
+    def add(connection: Connection, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            facts.set_fact(connection, f"fact {number}", {}, now)
+
+    def in_the_database_itself() -> int:
+        with contextlib.closing(dbapi.connect(shutil.copy(file, tmp_path / "without-its-log.db"))) as copied:
+            return int(copied.execute("SELECT count(*) FROM facts WHERE key LIKE 'fact %'").fetchone()[0])
+
+    with contextlib.closing(Database(f"sqlite:///{file}")) as store:
+        store.write(partial(add, first=0, count=1))  # the first commit begins the count
+        store.write(partial(add, first=1, count=10))
+        few = in_the_database_itself()
+        store.write(partial(add, first=11, count=log_limit.ROWS_APART))
+        store.write(partial(add, first=0, count=1))  # begins only after what follows the commit before
+        assert (few, in_the_database_itself()) == (0, 11 + log_limit.ROWS_APART)
 
 
 def test_a_reader_that_stays_is_waited_for_once_and_then_later_and_later(file: Path) -> None:

@@ -69,6 +69,8 @@ class Database:
         self._journal_mode: str | None = None
         for engine in (self._engine, self._readers) if self.dialect == "sqlite" else ():
             event.listen(engine, "connect", self._note_journal)
+        if self.dialect == "sqlite":
+            event.listen(self._engine, "connect", log_limit.Checkpoints.set_up)
         self._connection: Connection | None = None  # the writer's
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.closed = False
@@ -180,12 +182,14 @@ class Database:
         self._readers.dispose()
 
     def _run(self) -> None:
-        limit = log_limit.LogLimit()
+        limit, checkpoints = log_limit.LogLimit(), log_limit.Checkpoints()
         while (jobs := self._gather()) is not None:
             self._commit(jobs)
             if self._connection is not None and self.dialect == "sqlite":
                 raw = cast("dbapi.Connection", self._connection.connection.driver_connection)
-                limit.apply(raw, self.wal_bytes())
+                log_bytes = self.wal_bytes()
+                checkpoints.apply(raw, log_bytes)
+                limit.apply(raw, log_bytes)
         if self._connection is not None:
             self._connection.close()
 

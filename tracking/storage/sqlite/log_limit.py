@@ -5,6 +5,7 @@ for hours. So once it is large the writer waits a little for those that are read
 the log no more. A reader that stays for longer is not waited for: it is tried again later, ever less often.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,33 @@ from tracking.storage.sqlite.driver import dbapi
 LARGE = 64 * 2**20
 LONGEST_WAIT_MILLISECONDS = 500
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+PAGES_AT_MOST = 4000  # then a commit writes the log into the database itself
+ROWS_APART, BYTES_APART = 400, 4 * 2**20  # either is some 1,000 pages of the log
+
+
+class Checkpoints:
+    """Writes the log into the database between two transactions, so that nobody who waits for a commit waits for it."""
+
+    def __init__(self) -> None:
+        self._rows = self._bytes = 0  # at the last one: how many the connection had changed, and those of the log
+
+    @staticmethod
+    def set_up(connection: dbapi.Connection, _record: object = None) -> None:
+        """Leave it to `apply`, but for a transaction that is large by itself. Call it with each new connection."""
+        connection.execute(f"PRAGMA wal_autocheckpoint={PAGES_AT_MOST}").fetchall()
+
+    def apply(self, connection: dbapi.Connection, log_bytes: int) -> bool:
+        """Write what there is, as far as no reader needs it, once much was committed; returns whether it did.
+
+        That is ROWS_APART rows, or that the log grew by BYTES_APART: it is written from its beginning again later.
+        """
+        changed = connection.total_changes
+        if 0 <= changed - self._rows < ROWS_APART and log_bytes - self._bytes < BYTES_APART:
+            return False
+        self._rows, self._bytes = changed, log_bytes
+        with contextlib.suppress(dbapi.Error):  # the next one does the same, and no row depends on it
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return True
 
 
 class LogLimit:
