@@ -36,15 +36,15 @@ class Row:
     def state(self) -> str:
         return "Pending" if self.took is None else "Completed"
 
-    @property
+    @functools.cached_property
     def last_open_at(self) -> datetime:
         return self.accepted_at + timedelta(seconds=0.95 * (self.took or 0.0))
 
-    @property
+    @functools.cached_property
     def completed_after(self) -> datetime | None:
         return None if self.took is None else self.last_open_at
 
-    @property
+    @functools.cached_property
     def completed_by(self) -> datetime | None:
         return None if self.took is None else self.accepted_at + timedelta(seconds=1.05 * self.took)
 
@@ -115,11 +115,11 @@ def stream(draw: Callable[[float, np.random.Generator], float], orders: int, eve
     rng = np.random.default_rng(seed)
     placed = np.arange(orders) * every
     took = np.array([draw(at, rng) for at in placed])
+    rows = [Row(NOW + timedelta(seconds=float(at)), float(took[one])) for one, at in enumerate(placed)]
     late_at, result, forecasts = np.full(orders, np.inf), Stream([], []), Forecasts()
     for now in np.arange(0.0, placed[-1] + took.max() + MINUTE, max(MINUTE, 8 * every)):
         done = np.flatnonzero(placed + took * 1.05 <= now)[-1500:]
-        rows = [Row(NOW + timedelta(seconds=float(placed[one])), float(took[one])) for one in done]
-        learn(forecasts, rows, NOW + timedelta(seconds=float(now)))
+        learn(forecasts, [rows[one] for one in done], NOW + timedelta(seconds=float(now)))
         limit = forecasts.late_limit("Links", 1).after.total_seconds()
         result.limits.append(limit)
         ahead = late_at > now
