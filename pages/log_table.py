@@ -1,9 +1,8 @@
 """A log's table: rows that open by mouse and by keyboard, its pages, what is new, and the strip of volumes above it."""
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, tzinfo
-from itertools import count
 from typing import Any
 
 import pandas as pd
@@ -193,18 +192,13 @@ def newest(read: Callable[[], pd.DataFrame], words: str, fresh: Any) -> pd.DataF
     """The rows as they are now; whether others have come or changed since is said in `fresh`."""
     frame = read()
     with fresh:
-        news(read, frame, words, count())
+        news(read, frame, words)
     return frame
 
 
 @elements.live("5s", "news")
-def news(read: Callable[[], pd.DataFrame], frame: pd.DataFrame, words: str, turns: Iterator[int]) -> None:
-    """Says how many rows have come or changed since the table was read; the table itself keeps still.
-
-    In the first of its `turns`, which comes with the table, nothing is read: that would be the same rows once more.
-    """
-    if next(turns) == 0:
-        return
+def news(read: Callable[[], pd.DataFrame], frame: pd.DataFrame, words: str) -> None:
+    """Says how many rows have come or changed since the table was read; the table itself keeps still."""
     number = activity.count_differences(frame, read())
     if number and st.button(f"{number} {words}: show", key="show_new", icon=":material/refresh:"):
         st.rerun()

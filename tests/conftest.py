@@ -9,7 +9,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import certifi
 import postgres_server as postgres_server_of_tests
 import pytest
 import typer.main
@@ -109,17 +108,6 @@ def one_command_line() -> Iterator[None]:
     """Each call of the command line would make its commands and their options anew: most of what many calls take."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each backend and each client of HTTP would read all certificates there are; nothing here leaves this machine."""
-    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
-    file = tmp_path_factory.mktemp("authority") / "authority.pem"
-    file.write_text(first + end)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certifi, "where", lambda: str(file))
         yield
 
 

@@ -4,12 +4,11 @@ Import directions are held by import-linter's contracts in `pyproject.toml`.
 """
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-from source_trees import tree
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tracking"
@@ -22,9 +21,10 @@ PARTICIPLES = frozenset({"told", "kept", "shown", "seen", "known", "found", "wan
 PARTICIPLES_AT_MOST = 60
 
 
+@functools.cache
 def trees() -> dict[Path, ast.Module]:
     """Parsed when a test of this file runs, not wherever tests are collected."""
-    return {path: tree(path) for path in SOURCES}
+    return {path: ast.parse(path.read_text()) for path in SOURCES}
 
 
 def files_in(folder: Path) -> list[str]:
@@ -32,14 +32,14 @@ def files_in(folder: Path) -> list[str]:
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    for path, module in trees().items():
-        for node in ast.walk(module):
+    for path, tree in trees().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1
 
 
-def identifiers(source: ast.Module) -> Iterator[str]:
-    for node in ast.walk(source):
+def identifiers(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
                 yield name
@@ -74,7 +74,7 @@ def test_no_room_holds_more_than_can_be_taken_in_at_once() -> None:
 def test_each_room_says_its_duty_and_nothing_else() -> None:
     inits = [path for path in PACKAGE.rglob("__init__.py") if MIGRATIONS not in path.parents]
     for path in inits:
-        body = tree(path).body
+        body = ast.parse(path.read_text()).body
         assert len(body) == 1, f"{path} holds more than a docstring"
         assert isinstance(body[0], ast.Expr)
 
@@ -91,7 +91,7 @@ def test_functions_are_short() -> None:
 
 
 def test_names_are_nouns_where_there_is_one() -> None:
-    words = Counter(part for module in trees().values() for name in identifiers(module) for part in parts(name))
+    words = Counter(part for tree in trees().values() for name in identifiers(tree) for part in parts(name))
     count = sum(words[word] for word in PARTICIPLES)
     assert count <= PARTICIPLES_AT_MOST, {word: words[word] for word in PARTICIPLES}
 

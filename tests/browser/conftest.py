@@ -24,9 +24,6 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # No page stays open for long enough that its scripts would be worth more than the first compilation.
-    "--js-flags=--no-turbofan --no-maglev",
-    "--force-prefers-reduced-motion",
 )
 
 

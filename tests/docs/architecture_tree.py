@@ -1,7 +1,6 @@
 """Writes the tree of `tracking` into docs/architecture.md, from the docstrings of rooms and modules: `make docs`."""
 
 import ast
-import functools
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ def layers() -> list[str]:
     return list(found)
 
 
-@functools.cache
 def duty(path: Path) -> str:
     """The first sentences of a module's docstring, or of a room's: up to its first empty line."""
     file = path / "__init__.py" if path.is_dir() else path

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from source_trees import tree
 
 from tracking.sandbox.scenarios import SCENARIOS
 
@@ -26,7 +25,7 @@ def functions(file: Path) -> frozenset[str]:
     """The tests in the file, without importing it."""
     return frozenset(
         node.name
-        for node in ast.walk(tree(file))
+        for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     )
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from source_trees import tree
-
 ROOT = Path(__file__).parents[2]
 # A single word in small letters is a key, a stored word, a parameter or a column, and hardly ever a label.
 KEY = re.compile(r"[a-z0-9_.:/\-=&%#?*@+]*")
@@ -31,7 +29,7 @@ class Text(NamedTuple):
 
 def source_texts(path: Path) -> Iterator[Text]:
     """The texts of a source file that people may read: no docstring but a command's, no key, pattern, SQL, log."""
-    for node in _read_nodes(tree(path)):
+    for node in _read_nodes(ast.parse(path.read_text())):
         text = " ".join(ICON.sub("", _joined(node)).split())
         if not KEY.fullmatch(text):
             yield Text(path.relative_to(ROOT).as_posix(), getattr(node, "lineno", 0), text)

@@ -93,12 +93,6 @@ def rows(store: Database) -> dict[str, Any]:
         return {row["po_number"]: row for row in connection.execute(select(ORDERS)).mappings()}
 
 
-def placed(store: Database) -> int:
-    """How many orders the console has; asked for often, so it reads none of them."""
-    with store.read() as connection:
-        return int(connection.execute(select(func.count()).select_from(ORDERS)).scalar_one())
-
-
 def fact(store: Database, key: str) -> dict[str, Any]:
     """A fact of the store; empty where it is not known."""
     with store.read() as connection:

@@ -26,7 +26,7 @@ from tracking.app.environment import environment_label
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
-from tracking.app.telemetry import logs
+from tracking.app.telemetry import logs, traces
 from tracking.app.web.address_check import path_prefixes
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.app.web.health import Health
@@ -167,6 +167,8 @@ class Backend:
         logs.adopt_servers()
         asyncio.get_running_loop().call_later(LATER_LOGGERS_SECONDS, logs.adopt_servers)
         async with contextlib.AsyncExitStack() as stack:
+            if end_traces := traces.start():
+                stack.push_async_callback(asyncio.to_thread, end_traces)
             transport = self.transport
             if self._sandbox is not None:
                 sandbox, transport = await stack.enter_async_context(self._sandbox.running())

@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.line_matching import is_same_order
-from tracking.orders.model import State, folded_id, is_open
+from tracking.orders.model import Order, State, folded_id, is_open
+from tracking.polling.poll_traces import record_poll
 from tracking.provider.responses import ParsedOrder
 from tracking.storage.database import Database
 
@@ -16,7 +17,11 @@ PAGE_SIZES = (50, 10, 1)  # orders a page; the smaller ones where a larger page 
 
 
 async def record_list_page(
-    database: Database, planner: PlanningContext, listed: Sequence[ParsedOrder], asked_at: datetime, shown_at: datetime
+    database: Database,
+    planner: PlanningContext,
+    listed: Sequence[ParsedOrder],
+    asked_at: datetime,
+    answered_at: datetime,
 ) -> set[str]:
     """Records what a list page showed of each order, and how often a list lacks the proof that one is finished.
 
@@ -25,20 +30,23 @@ async def record_list_page(
         shows as finished without proof.
     """
 
-    def job(connection: Connection) -> tuple[set[str], int, int]:
-        settled, proven, unproven = set(), 0, 0
+    def job(connection: Connection) -> tuple[set[str], list[Order], int]:
+        settled, proven, unproven = set(), [], 0
         for parsed in listed:
-            order, _ = ingest.discover(connection, parsed, asked_at, shown_at, planner)
+            order, _ = ingest.discover(connection, parsed, asked_at, answered_at, planner)
             finished = parsed.snapshot.status == State.COMPLETED
             if finished and is_open(order.state):
                 unproven += 1
                 continue
-            proven += finished and order.completed_by == shown_at
+            if finished and order.completed_by == answered_at:
+                proven.append(order)
             if is_same_order(parsed.snapshot, order):
                 settled.add(folded_id(parsed.snapshot.provider_id))
         return settled, proven, unproven
 
     listed_here = [parsed.snapshot.po_number for parsed in listed if parsed.snapshot.po_number]
     settled, proven, unproven = await database.run(job, orders=listed_here)
-    planner.forecasts.note_list_proof(proven, unproven)
+    planner.forecasts.note_list_proof(len(proven), unproven)
+    for order in proven:
+        record_poll(order, asked_at, answered_at, by="poll list")
     return settled

@@ -25,6 +25,7 @@ from tracking.orders.model import Witness, folded_id
 from tracking.orders.observations import Missing, Observation, Polled
 from tracking.orders.vocabulary import PollReason
 from tracking.polling import list_pages
+from tracking.polling.poll_traces import record_poll
 from tracking.polling.unchanged import UnchangedAnswers
 from tracking.provider.client import Client
 from tracking.storage import facts, leases, orders, outbox
@@ -205,10 +206,11 @@ class Poller:
         if parsed is None:
             await self._unchanged.record(row["id"], observation)
             return
-        await self._database.run(
+        order = await self._database.run(
             lambda connection: ingest.observe(connection, row["id"], observation, self._planner, parsed=parsed),
             orders=[row["id"]],
         )
+        record_poll(order, answer.started_at, answer.finished_at, by="poll")
 
     async def _poll_page(self, call: LeasedCall) -> None:
         """Polls several orders by a list page; those it does not settle are asked for one by one while they are leased.

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
-from tracking import errors, ingest
+from tracking import errors, ingest, tracing
 from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, wait_before_resend
@@ -149,6 +149,7 @@ class Sender:
             if not result.stops:
                 self._unsent_in_a_row, self._probing = 0, False
             answered()
+            tracing.record_send(attempt.po_number, attempt.number, result.observed, result.started_at, self._clock())
             await self._store_result(attempt, result)
         finally:
             self._under_way.discard(attempt.order_id)

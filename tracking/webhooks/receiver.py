@@ -32,6 +32,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from tracking import tracing
 from tracking.errors import CallbackRefused, StoreBusy, StoreError, StoreUnusable
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import same_id
@@ -40,6 +41,7 @@ from tracking.provider.json_fields import digest_of
 from tracking.provider.webhook_bodies import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
+from tracking.tracing import Attribute, Step
 from tracking.webhooks import addresses, intake
 from tracking.webhooks.batching import Batcher
 from tracking.webhooks.intake import Received
@@ -181,9 +183,13 @@ class Receiver:
 
     async def _commit(self, call: WebhookCall, size: int) -> str:
         """Commit the call; returns the outcome."""
+        came_at = self._clock()
         outcome = await self._commits.submit((call, size))
         if isinstance(outcome, Exception):
             raise outcome
+        if tracing.is_collected() and call.po_number:
+            about: dict[str, Attribute] = {"webhook.outcome": outcome, "webhook.bytes": size}
+            tracing.record(Step("webhook received", call.po_number, came_at, self._clock(), "server", about))
         if outcome != "refused":
             self.accepted += 1
             self._wake()
