@@ -70,6 +70,14 @@ class InvalidJob(InvalidSubmission):
     """An act on many orders that cannot be started: too many of them, none, or it lacks what it needs."""
 
 
+class InvalidSubscription(InvalidSubmission):
+    """A subscription of outgoing webhooks that cannot be added; the message repeats no secret and no URL's query."""
+
+
+class UnknownSubscription(TrackingError):
+    """No subscription of outgoing webhooks has this name."""
+
+
 class UnknownJob(TrackingError):
     """No job has this number."""
 

@@ -113,11 +113,11 @@ def test_health_is_well_at_the_start_and_ill_when_the_loops_fall_silent(make: Ma
     backend = make(Role.WEBHOOKS, Role.POLLER, Role.SENDER)
     [well] = get(backend, "/healthz")
     assert (well.status_code, well.json()["status"]) == (200, "ok")
-    assert set(well.json()["loops"]) == {"webhooks", "poller", "sender", "jobs"}
+    assert set(well.json()["loops"]) == {"webhooks", "poller", "sender", "deliveries", "jobs"}
     clock.now += LOOP_SILENT_AFTER + timedelta(seconds=1)
     [ill] = get(backend, "/healthz")
     assert (ill.status_code, ill.json()["status"]) == (503, "silent")
-    assert sorted(ill.json()["silent"]) == ["jobs", "poller", "sender", "store", "webhooks"]
+    assert sorted(ill.json()["silent"]) == ["deliveries", "jobs", "poller", "sender", "store", "webhooks"]
     assert ill.json()["loops"]["poller"] == {"age_seconds": 16.0}
 
 
@@ -172,7 +172,7 @@ def test_one_loop_that_falls_silent_is_named(make: Make, clock: Clock) -> None:
     clock.now += timedelta(minutes=1)
     asyncio.run(backend._heartbeat.beat("sender"))
     [answer] = get(backend, "/healthz")
-    assert (answer.status_code, answer.json()["silent"]) == (503, ["poller", "jobs"])
+    assert (answer.status_code, answer.json()["silent"]) == (503, ["poller", "deliveries", "jobs"])
 
 
 def test_a_process_of_pages_alone_is_well_while_the_store_reads(make: Make, clock: Clock, monkeypatch: Any) -> None:
@@ -200,8 +200,8 @@ def test_a_process_is_ready_from_the_first_beat_of_each_loop_until_it_is_stopped
     assert waits() == (503, ["start"])
     backend._health.begun = True
     asyncio.run(backend._heartbeat.beat("sender"))
-    assert waits() == (503, ["webhooks", "jobs"])
-    for name in ("webhooks", "jobs"):
+    assert waits() == (503, ["webhooks", "deliveries", "jobs"])
+    for name in ("webhooks", "deliveries", "jobs"):
         asyncio.run(backend._heartbeat.beat(name))
     assert waits() == (200, [])
     backend.database.trouble = "the disk is full"

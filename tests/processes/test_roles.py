@@ -28,7 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tracking.storage.sqlite.driver import dbapi
 from tracking.webhooks import addresses
 
-LOOPS = {"webhooks", "poller", "sender", "jobs"}
+LOOPS = {"webhooks", "poller", "sender", "deliveries", "jobs"}
 
 
 def ask(console: Child, path: str) -> httpx.Response:

@@ -24,7 +24,8 @@ from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
 from tracking.app.environment import environment_label
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
+from tracking.app.integration import outgoing
+from tracking.app.loops import WATCHDOG_TIMEOUT, DeliveryLoop, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
 from tracking.app.telemetry import logs, traces
 from tracking.app.web.address_check import path_prefixes
@@ -50,6 +51,7 @@ from tracking.storage import database, facts, leases
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.integration import deliveries
 from tracking.storage.retention.keeping import TURN_EVERY, Keeping
 from tracking.storage.team import approval_rule
 from tracking.submissions.sender import Sender
@@ -177,6 +179,7 @@ class Backend:
             if self._demonstration is not None:
                 await self._demonstration.begin()
             await asyncio.to_thread(self._release_dead_leases)
+            await asyncio.to_thread(outgoing.add_hooks, self.database, self.settings, self.clock())
             loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
             log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
             self._health.begun = True
@@ -236,6 +239,7 @@ class Backend:
             sender = Sender(*parts, address=self.callback_address, wake=self._wake, **leasing)
             sending = SendLoop(sender, self._heartbeat, self.clock, timeout)
             loops.append(self._send(sending, Reconciler(self.database, discovery, sender, self.clock)))
+            loops.append(self._deliver())
         return loops
 
     def _make_demonstration(self, embedded: EmbeddedSandbox, sandbox: "Sandbox") -> Demonstration | None:
@@ -244,7 +248,7 @@ class Backend:
             return None
 
         async def alive() -> None:
-            for name in (PollLoop.name, SendLoop.name):
+            for name in (PollLoop.name, SendLoop.name, DeliveryLoop.name):
                 await self._heartbeat.beat(name)
 
         return Demonstration(
@@ -279,6 +283,12 @@ class Backend:
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
             group.create_task(run_loop("reconciler", reconciler.reconcile, RECONCILE_EVERY))
+
+    async def _deliver(self) -> None:
+        """Deliver events to other systems, once the demonstration's past is written."""
+        await self._wait_prepared()
+        deliverer = outgoing.make_deliverer(self.database, self.settings, self._owner, self.clock)
+        await DeliveryLoop(deliverer, self._heartbeat, self.clock).run()
 
     def _remaining_pause(self) -> timedelta:
         """Read how long calls must still wait because the provider asked the process before to pause."""
@@ -356,7 +366,9 @@ class Backend:
             log.warning("leases of dead processes stay until they end: %s", exc)
 
     def _release(self, connection: Connection) -> None:
-        dead = [owner for owner in leases.lease_owners(connection) if leases.is_gone(owner, self._owner)]
+        owners = {*leases.lease_owners(connection), *deliveries.lease_owners(connection)}
+        dead = sorted(owner for owner in owners if leases.is_gone(owner, self._owner))
         if dead:
             leases.release_leases(connection, dead)
+            deliveries.release_owners(connection, dead)
             log.info("took over leases=%d", len(dead))

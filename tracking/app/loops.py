@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from structlog.contextvars import bind_contextvars
 
+from tracking.delivery.deliverer import PLACES, Deliverer
 from tracking.errors import ProviderError, StoreError
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import LeasedCall, Poller
@@ -39,6 +40,7 @@ WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
 READY = 16  # calls leased ahead, at most
 CALLS_AHEAD, MOST_AHEAD = 100, 400  # chosen by one survey of the open orders; more where the next one is far away
+TIDY_EVERY = 60.0
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
@@ -104,6 +106,7 @@ class _WatchedLoop(abc.ABC):
     """A loop that stops its heartbeats when it hangs: one of its tasks lasts longer than the timeout."""
 
     name: ClassVar[str]
+    pause: ClassVar[float] = TICK
 
     def __init__(self, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta) -> None:
         self._heartbeat = heartbeat
@@ -115,7 +118,7 @@ class _WatchedLoop(abc.ABC):
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_loop(self.name, lambda: self._turn(group), TICK, self.wake))
+            group.create_task(run_loop(self.name, lambda: self._turn(group), self.pause, self.wake))
             group.create_task(run_loop(f"{self.name}'s heartbeat", self._beat, TICK))
 
     @abc.abstractmethod
@@ -331,6 +334,43 @@ class SendLoop(_CallingLoop):
 
     def _more_waits(self) -> bool:
         return self._sender.more_due
+
+
+class DeliveryLoop(_CallingLoop):
+    """Delivers events to those who subscribed to them, PLACES at once; finds orders that became late for them."""
+
+    name = "deliveries"
+    places = PLACES
+    stumbles = "delivery"
+    pause = 0.5
+
+    def __init__(
+        self,
+        deliverer: Deliverer,
+        heartbeat: Heartbeat,
+        clock: Callable[[], datetime],
+        timeout: timedelta = WATCHDOG_TIMEOUT,
+    ) -> None:
+        super().__init__(heartbeat, clock, timeout)
+        self._deliverer = deliverer
+        self._full = False
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(run_loop("late orders for webhooks", self._deliverer.note_late_orders, 1.0))
+            group.create_task(run_loop("old deliveries", self._deliverer.tidy, TIDY_EVERY))
+
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
+        self._watch("turn")
+        leased = await self._deliverer.begin_due(self._clock(), self._free_places())
+        self._full = bool(leased)
+        for each in leased:
+            self._start(group, partial(self._deliverer.deliver, each), None)
+
+    def _more_waits(self) -> bool:
+        return self._full
 
 
 class JobLoop(_WatchedLoop):

@@ -19,6 +19,7 @@ from tracking.forecasting.classes import class_bounds, class_of
 from tracking.forecasting.forecasts import Forecasts, LateBasis, LateLimit
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
+from tracking.storage.integration import late_orders
 from tracking.storage.tables import OPEN, ORDERS
 
 MOVED = 0.02  # a smaller change is not worth writing all open orders of a class anew
@@ -95,7 +96,14 @@ def update_late_times(connection: Connection, forecasts: Forecasts, now: datetim
         changed.append(sizes.name)
     if after != before:
         facts.set_fact(connection, FactKey.LATENESS, after, now)
+        if any(_is_shorter(before.get(name), after[name]) for name in changed):
+            late_orders.look_again(connection, now)
     return sorted(changed)
+
+
+def _is_shorter(past: Any, limit: Any) -> bool:
+    """Whether orders may be late by the new limit already, which were not by the one before."""
+    return not isinstance(past, dict) or bool(limit["after"] < past["after"])
 
 
 def stored_limit(connection: Connection, order_type: str, units: int) -> LateLimit | None:

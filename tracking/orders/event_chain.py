@@ -126,7 +126,7 @@ def event_entries(po_number: str, head: str, count: int, events: Iterable[Event]
     return chained, head
 
 
-def chain_entry(row: Mapping[str, Any]) -> Entry:
+def chain_entry(row: Mapping[Any, Any]) -> Entry:
     """The entry that a row of the log holds."""
     times = (hashed_time(row[name]) for name in ("happened_at", "learned_at"))
     documents = (canonical(row[name]) for name in ("changes", "line_changes", "detail"))

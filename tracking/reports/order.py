@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.engine import RowMapping
 
 from tracking.orders.model import WebhookStatus
 from tracking.orders.wording import TimelineEntry
@@ -62,7 +61,7 @@ def order_record(database: Database, order_id: int) -> dict[str, Any]:
     return order_summary(row, values) | {"lines": line_records, "timeline": events}
 
 
-def order_summary(row: RowMapping, values: Mapping[str, int]) -> dict[str, Any]:
+def order_summary(row: Mapping[Any, Any], values: Mapping[str, int]) -> dict[str, Any]:
     """What the command line prints of an order in a list; `value` is null where it is of several currencies.
 
     `values` are the amounts by currency, "" where nobody knows it.

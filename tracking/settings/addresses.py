@@ -70,6 +70,25 @@ def read_people(value: Any) -> Any:
     return names or None
 
 
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+PRIVATE_NETWORKS = (
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1/128", "fc00::/7"),
+)
+
+
+def read_networks(value: Any) -> Any:
+    """Read networks such as 10.0.0.0/8, or the word private for all private ones, separated by commas."""
+    if not isinstance(value, str):
+        return value
+    words = [word.strip().lower() for word in value.split(",") if word.strip()]
+    texts = [text for word in words for text in (PRIVATE_NETWORKS if word == "private" else (word,))]
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as exc:
+        raise ValueError("must be networks such as 10.0.0.0/8, or the word private; comma separated") from exc
+
+
+Networks = Annotated[tuple[IpNetwork, ...], NoDecode, BeforeValidator(read_networks)]
 BaseUrl = Annotated[str | None, AfterValidator(base_url)]
 ProviderUrl = Annotated[str | None, AfterValidator(provider_url)]
 StoreUrl = Annotated[str, AfterValidator(store_url)]

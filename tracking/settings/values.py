@@ -16,6 +16,7 @@ from tracking.settings.addresses import (
     SANDBOX,
     WEBHOOK_PATH,
     BaseUrl,
+    Networks,
     People,
     ProviderUrl,
     StoreUrl,
@@ -88,6 +89,10 @@ class Settings(BaseSettings):
     discover_every: float = Field(30, ge=0, le=86400)  # seconds between looks for orders placed elsewhere; 0: never
     keep_days: float | None = Field(None, gt=0, le=36_500)  # after which completed orders lose their logs; unset: never
     archive: Path | None = None  # folder of Parquet files they are written to before that; unset: they are only removed
+    # A TOML file of subscriptions, added at a start where there is none of their name; and the networks that outgoing
+    # webhooks may lead to though they are not public, as in 10.0.0.0/8, or the word private.
+    hooks: Path | None = None
+    hooks_allow: Networks = ()
     order_lines: int = Field(1000, ge=1, le=50_000)  # lines of a CSV that go into one order at the most
     # Orders a minute from elsewhere, and as many of ours, after a week that was followed; embedded sandbox only.
     sandbox_traffic: float = Field(0.2, ge=0, le=600)

@@ -32,6 +32,7 @@ class FactKey(StrEnum):
     FINDINGS = "findings"
     LATE_ORDERS = "late"
     LATENESS = "lateness"
+    LATE_NOTIFICATIONS = "late notifications"
     PACING = "pacing"
     RATE_LIMIT = "budget"
     RECONCILED = "restored"

@@ -20,6 +20,7 @@ from sqlalchemy.engine import RowMapping
 from tracking.orders import event_chain as chain
 from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id
 from tracking.storage.counters import count_event
+from tracking.storage.integration import late_orders, notifications
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
 from tracking.storage.retention.checkpoints import keep_facts
 from tracking.storage.search import texts
@@ -159,6 +160,8 @@ def add_order(
         connection.execute(INSERT_LINES, rows)
     texts.add_texts(connection, search_rows(stored.id, order, recipient_keys))
     connection.execute(INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
+    if deliveries := notifications.deliveries_of(connection, stored.id, order, [first], log, head):
+        connection.execute(notifications.INSERT_DELIVERIES, deliveries)
     count_event(connection, None, order, first)
     return stored
 
@@ -208,8 +211,12 @@ def save_order(
         if stored.columns["events_removed"] == count:
             keep_facts(connection, stored.id, stored.order)
         execute(connection, INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
+        if deliveries := notifications.deliveries_of(connection, stored.id, last, events, log, changed["head"]):
+            execute(connection, notifications.INSERT_DELIVERIES, deliveries)
     if changed:
         execute(connection, UPDATE_ORDER, [{"changed_id": stored.id, **changed}])
+    if events and "late_at" in changed and changed["late_at"] <= events[-1].learned_at:
+        late_orders.notify(connection, [stored.id], events[-1].learned_at)
     before = stored.order
     for order, event in zip(after, events, strict=True):
         _save_lines(connection, stored.id, event.line_changes)
@@ -243,7 +250,7 @@ def execute(connection: Connection, statement: Any, rows: list[dict[str, Any]]) 
     """Run a statement that reads nothing; within a block of `together` at its end, with others like it."""
     gathered: _Gathered | None = connection.info.get(_TOGETHER)
     if gathered is None:
-        connection.execute(statement, rows if statement is INSERT_EVENTS else rows[0])
+        connection.execute(statement, rows if len(rows) > 1 or statement is INSERT_EVENTS else rows[0])
         return
     for row in rows:
         gathered.setdefault((statement, tuple(row)), []).append(row)

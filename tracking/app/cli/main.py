@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from tracking.app.cli import evidence, jobs, maintenance, orders, output, servers
 from tracking.app.cli.alerting.alerts import alerts
+from tracking.app.cli.integration import hooks
 from tracking.app.cli.integration.tokens import tokens_group
 from tracking.app.cli.retention import archive
 from tracking.app.cli.starting import check, console
@@ -54,6 +55,7 @@ for _command in (
     app.command(_command.__name__.removesuffix("_command").replace("_", "-"))(_command)
 app.command("console", context_settings=console.PASSED_ON)(console.console_command)
 app.add_typer(alerts, name="alerts")
+app.add_typer(hooks.hooks_app, name="hooks")
 app.add_typer(tokens_group, name="tokens")
 
 

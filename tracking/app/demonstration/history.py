@@ -35,6 +35,7 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.counters import hour_of, record_balance, record_late
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
+from tracking.storage.integration.notifications import nobody_notified
 from tracking.storage.tables import BATCHES, LINES, ORDERS
 from tracking.storage.team.tables import IMPORT_ROWS, JOBS, import_key
 from tracking.team.jobs import FINISHED
@@ -120,7 +121,7 @@ class History:
         if self._done == 0:
             journal.save_view(group[0].at - timedelta(minutes=5))
             _refuse_forged_calls(connection, until, chance(self._seed, -1))
-        with desk.past.transaction():
+        with nobody_notified(connection), desk.past.transaction():
             for number, planned in enumerate(group, self._done):
                 desk.planner = replace(self._planner, rng=chance(self._seed, number))
                 FollowedOrder(desk, planned, _batch_id(connection, planned, self._week, journal)).run()

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tracking.app.loops import Heartbeat, JobLoop
+from tracking.app.loops import DeliveryLoop, Heartbeat, JobLoop
 from tracking.app.web.call_figures import CallFigures
 from tracking.errors import StoreError
 from tracking.orders.policy.approval_limit import APPROVAL_OFF
@@ -113,6 +113,7 @@ class Health:
     def _expected_loops(self) -> list[str]:
         roles = self._settings.roles
         loops = [role.value for role in (Role.WEBHOOKS, Role.POLLER, Role.SENDER) if role in roles]
+        loops += [DeliveryLoop.name] if Role.SENDER in roles else []
         return [*loops, JobLoop.name] if roles & {Role.POLLER, Role.SENDER} else loops
 
     def _provider_trouble(self) -> dict[str, str | None]:

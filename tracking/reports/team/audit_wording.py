@@ -245,6 +245,16 @@ def _signed_in(detail: _Detail) -> str:
     return f"Signed in{when} as {detail.get('access', '')}"
 
 
+def _webhook(verb: str) -> Callable[[_Detail], str]:
+    def words(detail: _Detail) -> str:
+        text = f"{verb} the outgoing webhook “{detail.get('webhook', '')}”"
+        span = [wording.clock(datetime.fromisoformat(detail[name])) for name in ("since", "until") if detail.get(name)]
+        text += f" from {' to '.join(span)}" if span else ""
+        return text + (f": {detail['why']}" if detail.get("why") else "")
+
+    return words
+
+
 _WORDS: Mapping[str, Callable[[_Detail], str]] = {
     AuditKind.API_ACCESS_ENDED: _token("Revoked"),
     AuditKind.API_ACCESS_GIVEN: _token("Made"),
@@ -257,6 +267,20 @@ _WORDS: Mapping[str, Callable[[_Detail], str]] = {
     AuditKind.ERASED: _erased,
     AuditKind.EVIDENCE_EXPORTED: _evidence,
     AuditKind.EXPORTED: _exported,
+    **{
+        kind: _webhook(words)
+        for kind, words in (
+            (AuditKind.HOOK_ADDED, "Added"),
+            (AuditKind.HOOK_PAUSED, "Paused"),
+            (AuditKind.HOOK_REMOVED, "Removed"),
+            (AuditKind.HOOK_REPLAYED, "Replayed"),
+            (AuditKind.HOOK_RESUMED, "Resumed"),
+            (AuditKind.HOOK_SECRET_CHANGED, "Changed the secret of"),
+            (AuditKind.HOOK_SWITCHED_OFF, "Switched off"),
+            (AuditKind.HOOK_TESTED, "Sent a test to"),
+        )
+    },
+    AuditKind.HOOK_SENT_AGAIN: lambda detail: f"Had {int(detail.get('deliveries', 0)):,} outgoing webhooks sent again",
     AuditKind.IMPORTED: _imported,
     AuditKind.IMPORT_DISCARDED: _discarded,
     AuditKind.JOB_RESUMED: _job("Resumed"),

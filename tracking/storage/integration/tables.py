@@ -14,6 +14,7 @@ from tracking.storage.tables import BigKey, StoredRow, key_column, time_column
 
 _WAITING = "state = 'waiting'"
 WAITING = sa.text(f"deliveries.{_WAITING}")
+_LEASED = "lease_owner IS NOT NULL"
 _OPEN_ALERT = "ended_at IS NULL"
 OPEN_ALERT = sa.text(f"alerts.{_OPEN_ALERT}")
 _UNSENT_ALERT = "next_attempt_at IS NOT NULL"
@@ -35,10 +36,11 @@ def _order_id(*, nullable: bool = False) -> Any:
 class Subscriptions(StoredRow, table=True):
     """Who is notified of events of orders: an address of another system, and which events it gets.
 
-    `event_types` are those of `delivery`, empty for all. `po_prefix`, `order_type` and `source` narrow the orders.
+    `event_types` are those of `event_types`, empty for all. `po_prefix`, `order_type` and `source` narrow the orders.
     `secrets` are encrypted, newest first, each with the time until which it also signs (none: for ever). `state` is
-    active, paused (by a person) or switched off (after three days of failures, `state_why`); what waits for it stays.
-    `failing_since` is when the first of the failures was that no success followed.
+    active, paused (by a person), switched off (after three days of failures, `state_why`) or removed; what waits stays,
+    but of a removed one. `failing_since` is when the first of the failures was that no success followed, `failures` how
+    many there were, `failed_at` the newest; until `retry_at` nothing is tried, and after it one delivery at a time.
     """
 
     id: int | None = key_column()
@@ -54,6 +56,10 @@ class Subscriptions(StoredRow, table=True):
     state_by: str
     state_why: str | None = None
     failing_since: datetime | None = time_column()
+    failures: int = 0
+    failed_at: datetime | None = time_column()
+    retry_at: datetime | None = time_column()
+    succeeded_at: datetime | None = time_column()
     created_at: datetime = time_column(nullable=False)
     created_by: str
 
@@ -62,18 +68,20 @@ class Deliveries(StoredRow, table=True):
     """One notification of one subscription, written in the transaction of the event that it tells of.
 
     `message_id` is what the receiver knows it by, the same however often it is sent. `seq` is the event in the order's
-    log. `payload` is the body as it was first sent: made then, as of the event, and nothing before. `state` is
-    waiting, delivered, or dropped (the subscription was removed, or the order's people were erased for good).
+    log; of a lateness, which is no event, the newest by then. `payload` is the body as it was first sent: made then, as
+    of the event, and nothing before. `state` is waiting, delivered, or dropped (the subscription was removed, or it
+    waited for too long). `asked_by` is who had it sent again.
     """
 
     __table_args__ = (
         sa.UniqueConstraint("subscription_id", "message_id"),
         # In order for each order: of those of an order that wait the first alone is due.
-        sa.Index("ix_deliveries_order", "subscription_id", "order_id", "id", sqlite_where=sa.text(_WAITING)),
-        sa.Index("ix_deliveries_due", "next_attempt_at", "id", sqlite_where=sa.text(_WAITING)),
+        sa.Index("ix_deliveries_order", "subscription_id", "order_id", "seq", "id", sqlite_where=sa.text(_WAITING)),
+        sa.Index("ix_deliveries_due", "subscription_id", "next_attempt_at", "id", sqlite_where=sa.text(_WAITING)),
+        sa.Index("ix_deliveries_waiting", "created_at", sqlite_where=sa.text(_WAITING)),
+        sa.Index("ix_deliveries_leased", "lease_owner", sqlite_where=sa.text(_LEASED)),
         sa.Index("ix_deliveries_listed", "subscription_id", "state", "id"),
         sa.Index("ix_deliveries_of_order", "order_id", "id"),
-        sa.Index("ix_deliveries_created", "created_at"),
     )
 
     id: int | None = key_column()
@@ -89,6 +97,7 @@ class Deliveries(StoredRow, table=True):
     next_attempt_at: datetime = time_column(nullable=False)
     lease_until: datetime | None = time_column()
     lease_owner: str | None = None
+    asked_by: str | None = None
     settled_at: datetime | None = time_column()
     last_status: int | None = None
     last_error: str | None = None

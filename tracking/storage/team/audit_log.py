@@ -21,7 +21,8 @@ from tracking.storage.facts import FactKey
 from tracking.storage.team.tables import AUDIT_LOG
 
 # Names under which nobody acted who could be asked: nobody gave a name, was admitted, or was there.
-UNNAMED, NOT_ADMITTED, AT_START = NOBODY = ("no name given", "not admitted", "system:start")
+NOBODY = ("no name given", "not admitted", "system:start", "system:deliveries")
+UNNAMED, NOT_ADMITTED, AT_START, BY_DELIVERIES = NOBODY
 FIRST_HASH = hashlib.sha256(b"the audit log of people").hexdigest()
 PAGE = 1000
 COLUMNS = ("seq", "at", "person", "signed_in", "kind", "order_id", "job_id", "detail")
@@ -47,6 +48,15 @@ class AuditKind(StrEnum):
     ERASED = "erased"
     EVIDENCE_EXPORTED = "evidence exported"
     EXPORTED = "exported"
+    HOOK_ADDED = "webhook added"
+    HOOK_PAUSED = "webhook paused"
+    HOOK_REMOVED = "webhook removed"
+    HOOK_REPLAYED = "webhook replayed"
+    HOOK_RESUMED = "webhook resumed"
+    HOOK_SECRET_CHANGED = "webhook secret changed"  # noqa: S105 - an act  # nosec B105
+    HOOK_SENT_AGAIN = "webhook sent again"
+    HOOK_SWITCHED_OFF = "webhook switched off"
+    HOOK_TESTED = "webhook tested"
     IMPORTED = "imported"
     IMPORT_DISCARDED = "import discarded"
     JOB_RESUMED = "job resumed"

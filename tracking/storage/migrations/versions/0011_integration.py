@@ -15,6 +15,7 @@ depends_on = None
 
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 WAITING = "state = 'waiting'"
+LEASED = "lease_owner IS NOT NULL"
 OPEN = "state NOT IN ('Completed', 'Cancelled', 'Refused')"
 MORE_INDEXES: tuple[tuple[str, str, list[str], str], ...] = (
     ("ix_orders_lifecycle", "orders", ["state", "currency", "value_minor"], OPEN),
@@ -64,7 +65,8 @@ def _make_deliveries() -> None:
         *_texts("state", "state_by", "created_by"),
         *_texts("state_why", nullable=True),
         *_times("state_at", "created_at", nullable=False),
-        *_times("failing_since"),
+        *_times("failing_since", "failed_at", "retry_at", "succeeded_at"),
+        sa.Column("failures", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
@@ -77,16 +79,17 @@ def _make_deliveries() -> None:
         *(sa.Column(name, sa.Integer(), nullable=False) for name in ("seq", "attempts")),
         *_times("created_at", "next_attempt_at", nullable=False),
         *_times("lease_until", "settled_at"),
-        *_texts("payload", "lease_owner", "last_error", nullable=True),
+        *_texts("payload", "lease_owner", "asked_by", "last_error", nullable=True),
         sa.Column("last_status", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("subscription_id", "message_id"),
     )
-    _index("ix_deliveries_order", "deliveries", ["subscription_id", "order_id", "id"], WAITING)
-    _index("ix_deliveries_due", "deliveries", ["next_attempt_at", "id"], WAITING)
+    _index("ix_deliveries_order", "deliveries", ["subscription_id", "order_id", "seq", "id"], WAITING)
+    _index("ix_deliveries_due", "deliveries", ["subscription_id", "next_attempt_at", "id"], WAITING)
+    _index("ix_deliveries_waiting", "deliveries", ["created_at"], WAITING)
+    _index("ix_deliveries_leased", "deliveries", ["lease_owner"], LEASED)
     _index("ix_deliveries_listed", "deliveries", ["subscription_id", "state", "id"])
     _index("ix_deliveries_of_order", "deliveries", ["order_id", "id"])
-    _index("ix_deliveries_created", "deliveries", ["created_at"])
     op.create_table(
         "delivery_attempts",
         sa.Column("delivery_id", KEY, nullable=False, autoincrement=False),

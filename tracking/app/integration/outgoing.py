@@ -1,0 +1,37 @@
+"""Outgoing webhooks of a process: who delivers them, and the subscriptions that its settings name."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from tracking.access import Person
+from tracking.delivery.deliverer import Deliverer
+from tracking.delivery.importing import import_file
+from tracking.delivery.posting import Poster
+from tracking.delivery.signing import SecretCipher
+from tracking.errors import ClaimsUnavailable, InvalidSubscription, Problem, SettingsError
+from tracking.settings.values import Settings
+from tracking.storage.database import Database
+from tracking.storage.team import audit_log
+
+log = logging.getLogger(__name__)
+
+
+def make_deliverer(database: Database, settings: Settings, owner: str, clock: Callable[[], datetime]) -> Deliverer:
+    """Make what delivers events; `owner` names the process in leases."""
+    allowed, cipher = settings.hooks_allow, SecretCipher(settings.claims_keys())
+    return Deliverer(database, Poster(allowed), cipher, owner=owner, clock=clock, allowed=allowed)
+
+
+def add_hooks(database: Database, settings: Settings, now: datetime) -> None:
+    """Add the subscriptions of the file that the settings name, where they are missing. Raises SettingsError."""
+    if settings.hooks is None:
+        return
+    cipher, by = SecretCipher(settings.claims_keys()), Person(audit_log.AT_START)
+    try:
+        imported = import_file(database, settings.hooks, cipher=cipher, allowed=settings.hooks_allow, by=by, now=now)
+    except InvalidSubscription as exc:
+        raise SettingsError([Problem("TRACKING_HOOKS", str(each)) for each in exc.problems]) from exc
+    except ClaimsUnavailable as exc:
+        raise SettingsError([Problem("TRACKING_HOOKS", str(exc))]) from exc
+    log.info("outgoing webhooks added=%d left=%d", len(imported.added), len(imported.left))

@@ -1,0 +1,82 @@
+"""Retries: what an attempt's outcome means for the delivery and for its subscription. Pure.
+
+A receiver that does not answer, or that has trouble of its own, is left alone for a while, and then asked with one
+delivery; once it takes that, all that waits is sent at once and in order. A delivery that it alone refuses is tried
+again later, and holds up no other order's. Nothing is given up before three days have gone by without any success.
+"""
+
+import email.utils
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tracking.delivery.posting import Reply
+
+WAITS = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 45, 120, 300, 600, 900, 1800, 3600, 7200))
+"""After the first failure in a row, the second and so on; the last one from then on."""
+JITTER = 0.2
+GIVE_UP_AFTER = timedelta(days=3)
+LONGEST_RETRY_AFTER = timedelta(hours=6)
+IN_A_ROW = 5
+"""So many failures without a success between them are the receiver's, whatever it answers."""
+GONE = 410
+_OF_THE_RECEIVER = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows a failure: when this delivery is due again, until when nothing is sent, why it is switched off.
+
+    `counts`: it is a new one, and not one of an outage that was noted since it began.
+    """
+
+    counts: bool
+    delivery_at: datetime
+    receiver_at: datetime | None
+    off: str | None
+
+
+def decide(
+    reply: Reply, row: Mapping[Any, Any], attempts: int, started_at: datetime, now: datetime, rng: random.Random
+) -> Decision:
+    """Decide after a failure: `row` is the subscription, `attempts` the delivery's number of them with this one."""
+    is_new = (
+        row["failed_at"] is None or started_at >= row["failed_at"]
+    )  # else it is the same outage as one that is noted
+    failures = row["failures"] + is_new
+    of_receiver = is_of_receiver(reply) or failures >= IN_A_ROW
+    asked = parse_retry_after(reply.retry_after, now)
+    receiver_at = now + max(_wait(failures, rng), asked) if of_receiver else None
+    off = None
+    delivery_at = now + max(_wait(attempts, rng), asked)
+    if reply.status == GONE:
+        off = "the receiver says that it is gone (410)"
+    elif row["failing_since"] is not None and now - row["failing_since"] >= GIVE_UP_AFTER:
+        off = "nothing was delivered for three days"
+    return Decision(is_new, delivery_at, receiver_at, off)
+
+
+def is_of_receiver(reply: Reply) -> bool:
+    """Whether the failure says that the receiver has trouble, and not that it refuses this one delivery."""
+    return reply.status is None or reply.status >= 500 or reply.status in _OF_THE_RECEIVER
+
+
+def _wait(failures: int, rng: random.Random) -> timedelta:
+    wait = WAITS[min(max(failures, 1), len(WAITS)) - 1]
+    return wait * (1 + JITTER * (2 * rng.random() - 1))
+
+
+def parse_retry_after(text: str | None, now: datetime) -> timedelta:
+    """How long a receiver asks to be left alone, in seconds or until a date; bounded, nothing where it is neither."""
+    if not text:
+        return timedelta()
+    if text.strip().isdigit() and text.isascii():
+        return min(timedelta(seconds=min(int(text), 10**6)), LONGEST_RETRY_AFTER)
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return timedelta()
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max(at - now, timedelta()), LONGEST_RETRY_AFTER)

@@ -1,0 +1,217 @@
+"""What people do with subscriptions: add, pause, resume and remove them, and give them another secret.
+
+Each act is an entry of the audit log, with the subscription's name and nothing of its secret or its URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import RowMapping
+
+from tracking.access import Person
+from tracking.delivery.signing import Secret, SecretCipher, new_secret
+from tracking.delivery.targets import Target, TargetRefused, read_url
+from tracking.errors import InvalidSubscription, NotAllowed, Problem, UnknownSubscription
+from tracking.orders.model import OrderType
+from tracking.settings.addresses import IpNetwork
+from tracking.storage.database import Database
+from tracking.storage.integration import subscriptions
+from tracking.storage.integration.event_types import EventType
+from tracking.storage.integration.subscriptions import SubscriptionState
+from tracking.storage.team import audit_log
+from tracking.storage.team.audit_log import AuditKind
+
+MOST_SUBSCRIPTIONS = 50
+LONGEST_NAME = 60
+OVERLAP = timedelta(hours=24)
+MOST_SECRETS = 5
+EVENT_TYPES = tuple(each.value for each in EventType)
+ORDER_TYPES = tuple(each.value for each in OrderType)
+REMOVED_MARK = "\n"
+"""Between the name that a removed subscription had, which another may get, and its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewHook:
+    """A subscription as it is asked for: of which events and orders it is notified, and where."""
+
+    name: str
+    url: str
+    event_types: tuple[str, ...] = ()
+    po_prefix: str | None = None
+    order_type: str | None = None
+    source: str | None = None
+
+
+def add(
+    database: Database,
+    hook: NewHook,
+    *,
+    cipher: SecretCipher,
+    allowed: Iterable[IpNetwork],
+    by: Person,
+    now: datetime,
+    secret: Secret | None = None,
+) -> Secret:
+    """Add a subscription, which is notified of all that happens from now on; returns its secret, to be shown once.
+
+    Raises:
+        NotPermitted: the person may not.
+        InvalidSubscription: something of it cannot be used; all that is wrong is named.
+        NotAllowed: there is one of this name, or there are too many.
+        ClaimsUnavailable: there is no key to encrypt the secret with.
+    """
+    by.must_operate()
+    secret = secret or new_secret()
+    row = _row(hook, cipher, allowed, secret)
+    database.write(partial(_add, row=row, by=by, now=now))
+    return secret
+
+
+def _row(hook: NewHook, cipher: SecretCipher, allowed: Iterable[IpNetwork], secret: Secret) -> dict[str, Any]:
+    target, problems = _checked(hook, allowed)
+    if problems or target is None:
+        raise InvalidSubscription(problems)
+    name = _readable(hook.name)
+    return {
+        "name": name,
+        "url": target.url,
+        "event_types": [each for each in EVENT_TYPES if each in hook.event_types],
+        **{each: (getattr(hook, each) or "").strip() or None for each in ("po_prefix", "order_type", "source")},
+        "secrets": [{"sealed": cipher.encrypt(secret, name), "until": None}],
+    }
+
+
+def _checked(hook: NewHook, allowed: Iterable[IpNetwork]) -> tuple[Target | None, list[Problem]]:
+    problems, target = [], None
+    name = _readable(hook.name)
+    if not any(map(str.isalnum, name)) or len(name) > LONGEST_NAME:
+        problems.append(Problem("Name", f"must be 1 to {LONGEST_NAME} characters"))
+    try:
+        target = read_url(hook.url, allowed)
+    except TargetRefused as exc:
+        problems.append(Problem("URL", str(exc)))
+    if strange := sorted({*hook.event_types} - {*EVENT_TYPES}):
+        problems.append(Problem("Events", f"{strange[0][:40]!r} is none; there are {', '.join(EVENT_TYPES)}"))
+    if hook.order_type and hook.order_type not in ORDER_TYPES:
+        problems.append(Problem("Order type", f"must be one of {', '.join(ORDER_TYPES)}"))
+    for where, text in (("PO prefix", hook.po_prefix), ("Source", hook.source)):
+        if text and (len(text) > 100 or not text.isprintable()):
+            problems.append(Problem(where, "must be at most 100 characters that can be seen"))
+    return target, problems
+
+
+def _readable(name: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+
+
+def _add(connection: Connection, row: Mapping[str, Any], by: Person, now: datetime) -> None:
+    taken = "there is a subscription of this name already"
+    if subscriptions.named(connection, row["name"]) is not None:  # locked first, as whoever changes it does
+        raise NotAllowed(taken)
+    audit_log.lock(connection, now)  # one after the other, or two at once would be one too many
+    if subscriptions.named(connection, row["name"]) is not None:
+        raise NotAllowed(taken)
+    if subscriptions.count(connection) >= MOST_SUBSCRIPTIONS:
+        raise NotAllowed(f"there are {MOST_SUBSCRIPTIONS} subscriptions already; remove one first")
+    who = {"state_by": by.name, "created_by": by.name}
+    times = {"state_at": now, "created_at": now}
+    subscriptions.add(connection, {**row, **who, **times, "state": SubscriptionState.ACTIVE.value, "failures": 0})
+    audit_log.record_act(connection, by, AuditKind.HOOK_ADDED, now, detail={"webhook": row["name"]})
+
+
+def pause(database: Database, name: str, *, by: Person, now: datetime) -> None:
+    """Send nothing until it is resumed; what happens meanwhile waits. Raises NotPermitted, UnknownSubscription."""
+    by.must_operate()
+    _set_state(database, name, SubscriptionState.PAUSED, AuditKind.HOOK_PAUSED, by, now)
+
+
+def resume(database: Database, name: str, *, by: Person, now: datetime) -> None:
+    """Send again, what waited first; also after it was switched off. Raises NotPermitted, UnknownSubscription."""
+    by.must_operate()
+    _set_state(database, name, SubscriptionState.ACTIVE, AuditKind.HOOK_RESUMED, by, now)
+
+
+def _set_state(
+    database: Database, name: str, state: SubscriptionState, kind: AuditKind, by: Person, now: datetime
+) -> None:
+    def act(connection: Connection, row: RowMapping) -> bool:
+        changes = bool(row["state"] != state)
+        if changes:
+            subscriptions.set_state(connection, row["id"], state, by=by.name, why=None, now=now)
+        return changes
+
+    _change(database, name, act, kind, by, now)
+
+
+def remove(database: Database, name: str, *, by: Person, now: datetime) -> None:
+    """Remove the subscription and its secrets; what waits is dropped. Raises NotPermitted, UnknownSubscription."""
+    by.must_operate()
+
+    def act(connection: Connection, row: RowMapping) -> bool:
+        subscriptions.set_state(connection, row["id"], SubscriptionState.REMOVED, by=by.name, why=None, now=now)
+        # Its name is free for another one; its address, which may hold a secret, is not needed any more.
+        gone = {"name": f"{name}{REMOVED_MARK}{row['id']}", "url": "", "secrets": []}
+        subscriptions.change(connection, row["id"], gone)
+        return True
+
+    _change(database, name, act, AuditKind.HOOK_REMOVED, by, now)
+
+
+def rotate(
+    database: Database,
+    name: str,
+    *,
+    cipher: SecretCipher,
+    by: Person,
+    now: datetime,
+    overlap: timedelta = OVERLAP,
+    secret: Secret | None = None,
+) -> Secret:
+    """Give it another secret; the one before signs too for the time of the overlap. Returns the new one, shown once.
+
+    Raises:
+        NotPermitted: the person may not.
+        UnknownSubscription: there is none of this name.
+        ClaimsUnavailable: there is no key to encrypt the secret with.
+    """
+    by.must_operate()
+    fresh = secret or new_secret()
+    sealed = cipher.encrypt(fresh, name)
+
+    def act(connection: Connection, row: RowMapping) -> bool:
+        until = (now + overlap).isoformat()
+        before = [each | {"until": each["until"] or until} for each in row["secrets"]]
+        before = [each for each in before if datetime.fromisoformat(each["until"]) > now]
+        secrets = [{"sealed": sealed, "until": None}, *before][:MOST_SECRETS]
+        subscriptions.change(connection, row["id"], {"secrets": secrets})
+        return True
+
+    _change(database, name, act, AuditKind.HOOK_SECRET_CHANGED, by, now)
+    return fresh
+
+
+def _change(
+    database: Database,
+    name: str,
+    act: Callable[[Connection, RowMapping], bool],
+    kind: AuditKind,
+    by: Person,
+    now: datetime,
+) -> None:
+    """Do it to the subscription of this name and record that, unless nothing changed."""
+
+    def job(connection: Connection) -> None:
+        row = subscriptions.named(connection, name)
+        if row is None:
+            raise UnknownSubscription(f"there is no subscription named {name!r}")
+        if act(connection, row):
+            audit_log.record_act(connection, by, kind, now, detail={"webhook": name})
+
+    database.write(job)

@@ -1,0 +1,95 @@
+"""Notifications that an order is late: written once for each lateness, which is no event of the log. Steps of a job.
+
+An order is late once its `late_at` is over, so nothing happens at that moment: who delivers looks which orders it came
+to since the last time. Where `late_at` is set to a time that is over already, its own transaction writes them.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, tuple_
+from sqlalchemy.engine import RowMapping
+
+from tracking.storage import facts
+from tracking.storage.facts import FactKey
+from tracking.storage.integration.event_types import EventType
+from tracking.storage.integration.notifications import Subscriber, lateness_digest, rows_of, subscribers
+from tracking.storage.integration.tables import DELIVERIES
+from tracking.storage.tables import OPEN, ORDERS, insert_for
+
+KEEP = timedelta(days=30)
+"""For how long deliveries are stored, and so for how long it is known who was notified of what."""
+OVERLAP = timedelta(minutes=1)
+"""Looked at once more: what set a `late_at` that was near may have been committed after the last look."""
+FURTHEST_BACK = KEEP - timedelta(days=1)
+AT_ONCE = 500
+_IDS: Any = bindparam("ids", expanding=True)
+_COLUMNS = [ORDERS.c[name] for name in ("id", "po_number", "type", "source", "created_at", "late_at", "event_count")]
+_LATE = select(*_COLUMNS).where(OPEN, ORDERS.c.late_at <= bindparam("now"))
+_LATE_OF_THESE = _LATE.where(ORDERS.c.id.in_(_IDS)).order_by(ORDERS.c.id).with_for_update()
+_NOTIFIED = (
+    select(DELIVERIES.c.order_id, DELIVERIES.c.subscription_id, func.max(DELIVERIES.c.created_at))
+    .where(DELIVERIES.c.order_id.in_(_IDS), DELIVERIES.c.event_type == EventType.ORDER_LATE.value)
+    .group_by(DELIVERIES.c.order_id, DELIVERIES.c.subscription_id)
+)
+_SINCE: Any = bindparam("since", type_=ORDERS.c.late_at.type)
+_AFTER = tuple_(ORDERS.c.late_at, ORDERS.c.id) > tuple_(_SINCE, bindparam("last_id"))
+_BECAME_LATE = _LATE.where(_AFTER, ORDERS.c.late_at >= _SINCE)  # the latter is what the index is entered by
+_BECAME_LATE = _BECAME_LATE.order_by(ORDERS.c.late_at, ORDERS.c.id).limit(AT_ONCE)
+
+
+def notify(connection: Connection, order_ids: Sequence[int], now: datetime) -> int:
+    """Write the notifications of those of these orders that are late by now; returns how many were not written before.
+
+    One that was notified of since the order's `late_at` counts for it, though that was another time then: the order has
+    been late all along. What was late before a subscription was made is no news for it.
+    """
+    if not wanting(connection):
+        return 0
+    late = connection.execute(_LATE_OF_THESE, {"ids": list(order_ids), "now": now}).mappings().all()
+    if rows := missing(connection, late, now):
+        adding = insert_for(connection.dialect.name, DELIVERIES)
+        connection.execute(adding.on_conflict_do_nothing(index_elements=["subscription_id", "message_id"]), rows)
+    return len(rows)
+
+
+def wanting(connection: Connection) -> list[Subscriber]:
+    """The subscriptions that are notified of late orders."""
+    return [one for one in subscribers(connection) if not one.event_types or EventType.ORDER_LATE in one.event_types]
+
+
+def missing(connection: Connection, late: Sequence[RowMapping], now: datetime) -> list[dict[str, Any]]:
+    """Make the rows that are not there yet of these late orders."""
+    ids = [order["id"] for order in late]
+    notified = {row[:2]: row[2] for row in connection.execute(_NOTIFIED, {"ids": ids})} if ids else {}
+    rows: list[dict[str, Any]] = []
+    for order in late:
+        late_at, key = order["late_at"], (order["id"], order["po_number"], order["type"], order["source"])
+        fresh = [one for one in wanting(connection) if one.created_at <= late_at]
+        due = [one for one in fresh if (at := notified.get((order["id"], one.id))) is None or at < late_at]
+        digest = lateness_digest(order["po_number"], order["created_at"], late_at)
+        rows += rows_of(due, key, [EventType.ORDER_LATE], order["event_count"], digest, now)
+    return rows
+
+
+def looked_until(connection: Connection, now: datetime) -> datetime:
+    """Until when it was looked for late orders; long ago where it was not, or the clock was set back."""
+    stored = facts.get_fact(connection, FactKey.LATE_NOTIFICATIONS)
+    until = datetime.fromisoformat(stored.value["until"]) if stored else None
+    return until if until is not None and until <= now else now - FURTHEST_BACK
+
+
+def became_late(connection: Connection, since: datetime, last_id: int, now: datetime) -> Sequence[RowMapping]:
+    """Read the open orders that became late after this time and row id, by both; at most AT_ONCE of them."""
+    return connection.execute(_BECAME_LATE, {"since": since, "last_id": last_id, "now": now}).mappings().all()
+
+
+def note_look(connection: Connection, now: datetime) -> None:
+    """Note that all who became late until now were looked for."""
+    facts.set_fact(connection, FactKey.LATE_NOTIFICATIONS, {"until": now.isoformat()}, now)
+
+
+def look_again(connection: Connection, now: datetime) -> None:
+    """Have it looked for all who are late, as it changed since when orders are."""
+    facts.set_fact(connection, FactKey.LATE_NOTIFICATIONS, {"until": (now - FURTHEST_BACK).isoformat()}, now)

@@ -1,0 +1,106 @@
+"""Subscriptions: added, read, changed, and how they fare with what is delivered. Steps of a job of the writer."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy.engine import RowMapping
+
+from tracking.storage.facts import hold
+from tracking.storage.integration.notifications import forget_subscribers
+from tracking.storage.integration.tables import SUBSCRIPTIONS
+
+SUCCESS_NOTED_EVERY = timedelta(seconds=5)
+
+
+class SubscriptionState(StrEnum):
+    """Whether a subscription is delivered to. What it wants is written in any state but the last."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    SWITCHED_OFF = "switched off"
+    """Nothing was delivered for so long, or the receiver said that it is gone, so that a person has to see to it."""
+    REMOVED = "removed"
+
+
+_LISTED = SUBSCRIPTIONS.c.state != SubscriptionState.REMOVED.value
+_ACTIVE = select(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.state == SubscriptionState.ACTIVE.value)
+_ACTIVE = _ACTIVE.order_by(SUBSCRIPTIONS.c.id)
+_UPDATE = update(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.id == bindparam("changed_id"))
+_NEWS = or_(
+    SUBSCRIPTIONS.c.failures > 0,
+    SUBSCRIPTIONS.c.succeeded_at.is_(None),
+    SUBSCRIPTIONS.c.succeeded_at < bindparam("noted_before"),
+)
+_WELL: dict[str, Any] = {"failures": 0, "failing_since": None, "failed_at": None, "retry_at": None}
+
+
+def add(connection: Connection, row: Mapping[str, Any]) -> int:
+    """Add a subscription; returns its row id."""
+    forget_subscribers(connection)
+    return int(connection.execute(insert(SUBSCRIPTIONS).values(**row).returning(SUBSCRIPTIONS.c.id)).scalar_one())
+
+
+def named(connection: Connection, name: str) -> RowMapping | None:
+    """Find the subscription of this name; locked. None where there is none, or it was removed."""
+    query = select(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.name == name, _LISTED).with_for_update()
+    return connection.execute(query).mappings().one_or_none()
+
+
+def with_id(connection: Connection, subscription_id: int) -> RowMapping | None:
+    """Find the subscription of this row id; locked. None where there is none, or it was removed."""
+    query = select(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.id == subscription_id, _LISTED).with_for_update()
+    return connection.execute(query).mappings().one_or_none()
+
+
+def listed(connection: Connection) -> Sequence[RowMapping]:
+    """Read all subscriptions but the removed ones, by name."""
+    return connection.execute(select(SUBSCRIPTIONS).where(_LISTED).order_by(SUBSCRIPTIONS.c.name)).mappings().all()
+
+
+def removed_names(connection: Connection) -> list[str]:
+    """Read the names, as they were changed, of the removed subscriptions."""
+    removed = SUBSCRIPTIONS.c.state == SubscriptionState.REMOVED.value
+    return list(connection.execute(select(SUBSCRIPTIONS.c.name).where(removed)).scalars())
+
+
+def active(connection: Connection) -> Sequence[RowMapping]:
+    """Read the subscriptions that are delivered to."""
+    return connection.execute(_ACTIVE).mappings().all()
+
+
+def count(connection: Connection) -> int:
+    """Count the subscriptions but the removed ones."""
+    return int(connection.execute(select(func.count()).select_from(SUBSCRIPTIONS).where(_LISTED)).scalar_one())
+
+
+def change(connection: Connection, subscription_id: int, values: Mapping[str, Any]) -> None:
+    """Change columns of the subscription."""
+    forget_subscribers(connection)
+    connection.execute(_UPDATE, {"changed_id": subscription_id, **values})
+
+
+def set_state(
+    connection: Connection, subscription_id: int, state: SubscriptionState, *, by: str, why: str | None, now: datetime
+) -> None:
+    """Set the state, and begin anew with what failed before where it is made active."""
+    begin = _WELL if state is SubscriptionState.ACTIVE else {}
+    values = {"state": state.value, "state_at": now, "state_by": by, "state_why": why, **begin}
+    change(connection, subscription_id, values)
+
+
+def note_success(connection: Connection, subscription_id: int, now: datetime) -> None:
+    """Note that something was delivered: at once after a failure, else once in a few seconds."""
+    newly = _UPDATE.where(_NEWS).values(succeeded_at=bindparam("now"), **_WELL)
+    values = {"changed_id": subscription_id, "now": now, "noted_before": now - SUCCESS_NOTED_EVERY}
+    if connection.execute(newly, values).rowcount:
+        hold(connection)
+
+
+def note_failure(connection: Connection, row: RowMapping, now: datetime, retry_at: datetime | None) -> None:
+    """Note a failure, and until when nothing is tried; `row` is the subscription as it is locked."""
+    values = {"failures": row["failures"] + 1, "failing_since": row["failing_since"] or now, "failed_at": now}
+    connection.execute(_UPDATE, {"changed_id": row["id"], "retry_at": retry_at, **values})
+    hold(connection)
