@@ -11,10 +11,13 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 from operating import behind_nginx
 from processes.children import Nursery, free_port, nursery, until
 
 from tracking.app.web.metrics import metrics_text
+from tracking.settings.loading import load
+from tracking.settings.roles import Role
 from tracking.settings.values import Settings
 from tracking.storage.database import Database
 
@@ -98,6 +101,29 @@ def test_the_compose_file_and_the_units_set_only_what_there_is(compose: Any) -> 
         assert set(service.get("secrets", [])) <= secrets
         for name, value in service.get("environment", {}).items():
             assert not name.endswith("_FILE") or Path(value).name in secrets
+
+
+def test_the_settings_of_the_compose_file_are_ones_to_start_with(
+    compose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {
+        "database_url": "postgresql+psycopg://tracking:made-up@database/tracking",
+        "webhook_secret": "made-up-and-long-enough",
+        "claims_key": Fernet.generate_key().decode(),
+        "provider_token": "made-up",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.chdir(tmp_path)
+    image = re.findall(r"(TRACKING_\w+)=(\S+)", (SAMPLES / "container/Containerfile").read_text())
+    for service in (compose["services"]["worker"], compose["services"]["console"]):
+        for name, value in {**dict(image), **service["environment"]}.items():
+            monkeypatch.setenv(name, value.replace("/run/secrets", str(tmp_path)))
+        settings = load()
+        assert settings.database_url == texts["database_url"]
+        assert settings.api_access_token is not None
+        assert settings.api_access_token.get_secret_value() == "made-up"
+        assert (settings.roles == {Role.PAGES}) == (service is compose["services"]["console"])
 
 
 def test_every_service_that_serves_says_whether_it_works(compose: Any) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -127,3 +128,19 @@ def test_nobody_waits_for_ever_where_the_loop_ends() -> None:
 
     asyncio.run(run())
     assert [task.cancelled() for task in rounds] == [True, True]
+
+
+def test_what_a_batch_logs_is_not_said_of_the_item_that_came_first() -> None:
+    order: ContextVar[str] = ContextVar("order", default="none")
+    seen: list[str] = []
+
+    async def work(items: list[int]) -> list[int]:
+        seen.append(order.get())
+        return items
+
+    async def run() -> None:
+        order.set("the first")
+        await Batcher(work).submit(1)
+
+    asyncio.run(run())
+    assert seen == ["none"]

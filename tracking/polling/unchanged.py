@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from contextvars import Context
 from functools import partial
 
 from sqlalchemy import Connection
@@ -27,7 +28,8 @@ class UnchangedAnswers:
     async def record(self, order_id: int, observation: Observation) -> None:
         """Records what was seen of one order; returns once it is committed. Raises UnknownOrder and StoreError."""
         self._gathered[order_id] = observation
-        self._next = self._next or asyncio.ensure_future(self._record_gathered())
+        # A context of its own: what it logs is about all of them, not about the order that came first.
+        self._next = self._next or asyncio.create_task(self._record_gathered(), context=Context())
         failed = await asyncio.shield(self._next)  # whoever is cancelled leaves the others their commit
         if order_id in failed:
             raise failed[order_id]

@@ -6,6 +6,7 @@ Knows an event loop and nothing else. One batch at a time, so however much comes
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class Batcher(Generic[T, R]):
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         if self._task is None:
-            self._task = asyncio.create_task(self._run_batches())
+            # A context of its own: what it logs is about the whole batch, not about the item that came first.
+            self._task = asyncio.create_task(self._run_batches(), context=Context())
         return await done
 
     async def _run_batches(self) -> None:
