@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, false, func, or_, select
 
 from tracking.forecasting.incidents import LateOrders, stored_late_orders
 from tracking.orders.model import State
@@ -184,7 +184,7 @@ def _arrivals(connection: Connection, since: datetime, now: datetime) -> Arrival
             worth[currency] += int(value)
         else:
             unclear.append(newest.c.currency.is_not_distinct_from(currency))
-    others = select(newest.c.id, newest.c.currency, newest.c.value_minor).where(or_(*unclear))
+    others = select(newest.c.id, newest.c.currency, newest.c.value_minor).where(or_(false(), *unclear))
     rows = connection.execute(others).mappings().all() if unclear else ()
     for values in amounts.order_values(connection, rows).values():
         worth.update(values)
