@@ -715,8 +715,13 @@ MUTANTS = (
             actions,
             "_request",
             (
-                "        record_act(connection, by, kind, now, order_id=order_id)\n\n    database.write(job)",
                 (
+                    "        request_step(connection, find(connection, order), what, kind, by=by, now=now)\n\n"
+                    "    database.write(job)"
+                ),
+                (
+                    "        ingest.request_action(\n"
+                    "            connection, find(connection, order), what=what, actor=by.name, now=now\n        )\n"
                     "\n    def before(connection):\n"
                     "        record_act(connection, by, kind, now, order_id=find(connection, order))\n\n"
                     "    database.write(before)\n    database.write(job)"
