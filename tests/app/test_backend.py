@@ -241,9 +241,11 @@ def test_the_log_of_calls_names_no_address_of_a_callback(
     address = httpx.URL("http://here.example/webhooks/fulfillment/SECRET?key=SECRET")
     logging.getLogger(name).info("%s %s", "POST", address)
     logging.getLogger(name).info("%s %s", "GET", "/orders")
+    logging.getLogger(name).info("%s %s", "GET", "/api/v1/orders?q=SECRET")
     assert [record.getMessage() for record in caplog.records] == [
         "POST http://here.example/webhooks/fulfillment/...",
         "GET /orders",
+        "GET /api/v1/orders?...",
     ]
 
 

@@ -17,7 +17,7 @@ from tracking.api.callers.tokens import Caller
 from tracking.api.description import documents
 from tracking.api.description.openapi import SUBMISSION, openapi_document, problems
 from tracking.api.description.queries import FeedQuery, Key, OrdersQuery, PageQuery, SubmitQuery
-from tracking.api.feed import LOOK_WHO_WAITS, Asked, Feed, number_of
+from tracking.api.feed import LOOK_WHO_WAITS, Asked, Feed, number_of, server_ends
 from tracking.api.problems import Refusal, invalid, refusal_of
 from tracking.api.service import Service, json_bytes, json_response
 from tracking.errors import Problem, TrackingError
@@ -238,7 +238,9 @@ def _feed(service: Service) -> APIRouter:
             return await service.answer(caller, lambda: feed.read(asked), _number_of(EVENTS))
         with feed.place(caller.token_id):
             page = await service.read(lambda: feed.read(asked))
-            while not page[EVENTS] and (left := until - time.monotonic()) > 0 and not await request.is_disconnected():
+            while not page[EVENTS] and (left := until - time.monotonic()) > 0:
+                if server_ends() or await request.is_disconnected():
+                    break
                 asked = replace(asked, cursor=page["next_cursor"])
                 if not page["more"]:  # there are some, of other kinds
                     await feed.news(number_of(page), min(left, LOOK_WHO_WAITS))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -116,14 +117,30 @@ class Feed:
     async def _look(self) -> None:
         while self._waiting:
             await asyncio.sleep(LOOK_EVERY)
+            if server_ends():
+                self._release(list(self._waiting))
+                return
             with contextlib.suppress(StoreError, Refusal):  # who waits reads it then, and gets the error
                 newest = await self._service.run(self._newest)
-                for news in [news for news, since in self._waiting.items() if newest > since and not news.done()]:
-                    news.set_result(None)
+                self._release([news for news, since in self._waiting.items() if newest > since])
+
+    def _release(self, those: list[asyncio.Future[None]]) -> None:
+        for news in those:
+            if not news.done():
+                news.set_result(None)
 
     def _newest(self) -> int:
         with self._service.database.read() as connection:
             return event_feed.newest_number(connection)
+
+
+def server_ends() -> bool:
+    """Whether the server of this process was told to end: it waits for all answers, and waits for these in vain.
+
+    uvicorn takes the signal by a method of its server, which says so.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(getattr(server, "should_exit", False))
 
 
 def number_of(document: Document) -> int:

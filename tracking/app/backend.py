@@ -75,11 +75,20 @@ LATER_LOGGERS_SECONDS = 60.0  # by then all is imported that waits for its first
 
 
 def _hide_tokens(record: logging.LogRecord) -> bool:
-    """Hide webhook addresses, which are secrets, in the server's log of requests and in the sandbox's calls."""
+    """Hide webhook addresses, which are secrets, in the server's log of requests and in the sandbox's calls.
+
+    And what was asked for behind an address: a search for a person names them.
+    """
     if isinstance(record.args, tuple):
         parts = ((part, *str(part).partition("/webhooks/")) for part in record.args)
-        record.args = tuple(f"{before}{WEBHOOK_PATH}..." if path else part for part, before, path, _ in parts)
+        args = (f"{before}{WEBHOOK_PATH}..." if path else part for part, before, path, _ in parts)
+        record.args = tuple(_without_query(arg) for arg in args)
     return True
+
+
+def _without_query(arg: object) -> object:
+    path, mark, _ = arg.partition("?") if isinstance(arg, str) and arg.startswith("/") else ("", "", "")
+    return f"{path}?..." if mark else arg
 
 
 class Backend:

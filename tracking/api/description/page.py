@@ -21,7 +21,7 @@ h3, dt { font-family: ui-monospace, monospace; }
 dl { display: grid; grid-template-columns: minmax(8rem, 14rem) 1fr; gap: .3rem 1rem; }
 dd { margin: 0; } pre { overflow-x: auto; padding: .75rem; border: 1px solid; border-radius: .4rem; }
 code, pre { font-family: ui-monospace, monospace; font-size: .9em; }
-nav ul { columns: 18rem; padding-left: 1.2rem; }
+nav ul { columns: 20rem; column-gap: 2rem; padding-left: 1.2rem; } section { border-top: 1px solid; margin-top: 2rem; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin: 0 0 .5rem 1rem; } }
 """
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -94,10 +94,9 @@ def _parameters(operation: _Object) -> Iterator[str]:
     if parameters := operation.get("parameters"):
         yield "<dl>"
         for each in parameters:
-            needed = ", required" if each.get("required") else ""
-            schema = each["schema"]
+            where = "" if each["in"] == "query" else f"{each['in']}; "
             text = _with_code(each.get("description", ""))
-            yield f"<dt>{escape(each['name'])}</dt><dd>{each['in']}{needed}; {_type(schema)}. {text}</dd>"
+            yield f"<dt>{escape(each['name'])}</dt><dd>{text} <small>({where}{_type(each['schema'])})</small></dd>"
         yield "</dl>"
 
 
@@ -113,17 +112,17 @@ def _type(schema: _Object) -> str:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
     if "anyOf" in schema:
-        return " or ".join(map(_type, schema["anyOf"]))
+        return " or ".join(_type(each) for each in schema["anyOf"] if each.get("type") != "null")
     if "enum" in schema:
         return "one of " + ", ".join(f"<code>{escape(str(word))}</code>" for word in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
-    limits = [f"{words} {schema[name]}" for name, words in _LIMITS.items() if name in schema]
+    limits = [words.format(schema[name]) for name, words in _LIMITS.items() if name in schema]
     usual = [f"usually {schema['default']}"] if schema.get("default") not in {None, ""} else []
     return escape(", ".join([str(schema.get("format") or schema.get("type", "anything")), *limits, *usual]))
 
 
-_LIMITS = {"minimum": "from", "maximum": "to", "maxLength": "characters at most:", "pattern": "like"}
+_LIMITS = {"minimum": "from {}", "maximum": "to {}", "maxLength": "up to {} characters", "pattern": "like {}"}
 
 
 def _problems() -> Iterator[str]:
@@ -138,11 +137,17 @@ def _documents(document: _Object) -> Iterator[str]:
     for name, schema in document["components"]["schemas"].items():
         yield f'<section><h3 id="{escape(name)}">{escape(name)}</h3>'
         yield from _prose(schema.get("description", ""))
+        if "enum" in schema:
+            yield f"<p>{_type(schema)}</p>"
         yield "<dl>"
         for member, of in schema.get("properties", {}).items():
-            text = _with_code(of.get("description", ""))
-            yield f"<dt>{escape(member)}</dt><dd>{_type(of)}. {text}</dd>"
+            text, null = _with_code(of.get("description", "")), ", or null" if _may_be_null(of) else ""
+            yield f"<dt>{escape(member)}</dt><dd>{text} <small>({_type(of)}{null})</small></dd>"
         yield "</dl></section>"
+
+
+def _may_be_null(schema: _Object) -> bool:
+    return any(each.get("type") == "null" for each in schema.get("anyOf", ()))
 
 
 def _example(value: Any) -> str:

@@ -79,14 +79,19 @@ class OrdersQuery(PageQuery):
     state: list[Text] = Field(default_factory=list, examples=[["Pending"]])
     """In one of these states."""
     not_state: list[Text] = Field(default_factory=list)
+    """In none of these."""
     type: list[Text] = Field(default_factory=list, examples=[["Links"]])
+    """Of one of these types."""
     not_type: list[Text] = Field(default_factory=list)
+    """Of none of these."""
     reason: list[AttentionReason] = Field(default_factory=list)
     """Needs a decision for one of these reasons."""
     not_reason: list[AttentionReason] = Field(default_factory=list)
+    """And for none of these."""
     source: Text = ""
     """Where it was placed."""
     not_source: list[Text] = Field(default_factory=list)
+    """Placed in none of these."""
     product: Text = ""
     """With this product."""
     placed_from: Time | None = Field(None, alias="from")
@@ -120,5 +125,6 @@ class OrdersQuery(PageQuery):
     watched: Switch = "false"
     """Without those that were over when first seen."""
     sort: Sort = "placed"
+    """What the list is sorted by."""
     asc: Switch = "false"
     """Ascending."""
