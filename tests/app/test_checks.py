@@ -65,7 +65,17 @@ def test_with_nothing_set_all_is_well_and_nothing_is_made(folder: Path, monkeypa
     answer = check("--json")
     assert answer.exit_code == 0, answer.output
     results = {result["name"]: result["outcome"] for result in json.loads(answer.stdout)}
-    names = ("settings", "database", "database writes", "disk", "webhook secret", "claims key", "provider", "console")
+    names = (
+        "settings",
+        "database",
+        "database writes",
+        "disk",
+        "webhook secret",
+        "claims key",
+        "provider",
+        "console",
+        "API",
+    )
     assert results == dict.fromkeys((*names, "webhook address"), "ok")
     assert [each.name for each in folder.iterdir()] == [".env"]
     table = check().stdout

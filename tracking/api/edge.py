@@ -8,7 +8,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracking.api.callers.limits import RateLimit
+from tracking.api.callers.origins import check_origin
 from tracking.api.callers.tokens import Caller, find_caller
 from tracking.api.problems import Refusal, refusal_of
 from tracking.api.service import Service
@@ -28,6 +29,7 @@ LARGEST_BODY = 2 * 1024 * 1024
 SECONDS_TO_READ = 20.0
 PUBLIC = frozenset({"/api/v1/openapi.json", "/api/v1/docs"})
 OTHER = "other"
+INSTALL_MCP = "pip install 'fulfillment-tracking[mcp]'"
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -36,32 +38,23 @@ HEADERS = {
 }
 
 
-class Api:
-    """The ASGI endpoint of all addresses below /api, wherever the console is served.
+class _Endpoint:
+    """An ASGI endpoint, at one path or below it, wherever the console is served.
 
     `requests` counts answers by method, route and status, without anything that a caller chose.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        clock: Callable[[], datetime],
-        secrets: Sequence[str],
-        wake: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.service = Service(database, clock, secrets, wake)
-        self.requests: Counter[tuple[str, str, int]] = Counter()
-        self.limit = RateLimit()
+    route = OTHER  # of what has no route of its own
+
+    def __init__(self, service: Service, limit: RateLimit, requests: Counter[tuple[str, str, int]]) -> None:
+        self.service, self.limit, self.requests = service, limit, requests
         self._application: ASGIApp | None = None
         self._making = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        rest = scope.get("path_params", {}).get("rest", "")
-        path = f"/api/{rest}"
-        prefix = scope["path"].removesuffix(path)
-        exchange = _Exchange(scope, prefix, send)
+        path = self.path(scope)
+        exchange = _Exchange(scope, scope["path"].removesuffix(path), send, self.route)
         try:
             await self._answer(exchange, path, receive)
         except Refusal as exc:
@@ -75,16 +68,27 @@ class Api:
         finally:
             self.requests[exchange.method, exchange.route, exchange.status] += 1
 
+    def path(self, scope: Scope) -> str:
+        """The path of the request, without the one below which the console is served."""
+        raise NotImplementedError
+
+    def check(self, headers: Headers) -> None:
+        """Refuse what nobody may ask for, with whatever token. Raises Refusal."""
+
+    def make(self) -> ASGIApp:
+        """Make the application that answers."""
+        raise NotImplementedError
+
     async def _answer(self, exchange: "_Exchange", path: str, receive: Receive) -> None:
+        self.check(exchange.headers)
         caller = None if path in PUBLIC else await self._authenticate(exchange.headers)
         if caller is not None and (wait := self.limit.wait(caller.token_id)):
-            raise Refusal(
-                "too-many-requests", "This token asks too often.", headers={"Retry-After": f"{int(wait) + 1}"}
-            )
-        body = await read_body(exchange.headers, receive) if exchange.method in {"POST", "PUT", "PATCH"} else b""
+            retry = {"Retry-After": f"{int(wait) + 1}"}
+            raise Refusal("too-many-requests", "This token asks too often.", headers=retry)
+        body = await read_body(exchange.headers, receive) if exchange.method == "POST" else b""
         application = self._application
         if application is None:
-            application = await self.service.run(self._make)
+            application = await self.service.run(self._make_once)
         await application(exchange.inner(caller), _replay(body, receive), exchange.send)
 
     async def _authenticate(self, headers: Headers) -> Caller:
@@ -98,21 +102,71 @@ class Api:
             raise Refusal("unauthorized", "This token does not count.", headers={"WWW-Authenticate": challenge})
         return caller
 
-    def _make(self) -> ASGIApp:
+    def _make_once(self) -> ASGIApp:
         with self._making:
             application = self._application
             if application is None:
-                from tracking.api.application import make_application  # noqa: PLC0415 - brings FastAPI: see above
-
-                self._application = application = make_application(self.service)
+                self._application = application = self.make()
             return application
+
+
+class Api(_Endpoint):
+    """All addresses below /api."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], datetime],
+        secrets: Sequence[str],
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(Service(database, clock, secrets, wake), RateLimit(), Counter())
+
+    def path(self, scope: Scope) -> str:
+        """The path from /api on."""
+        return f"/api/{scope.get('path_params', {}).get('rest', '')}"
+
+    def make(self) -> ASGIApp:
+        """Make it of FastAPI."""
+        from tracking.api.application import make_application  # noqa: PLC0415 - brings FastAPI: see above
+
+        return make_application(self.service)
+
+
+class Assistants(_Endpoint):
+    """The address of assistants, /mcp, for the same callers; `names` are those under which the console is served."""
+
+    route = "/mcp"
+
+    def __init__(self, api: Api, names: Collection[str] = ()) -> None:
+        super().__init__(api.service, api.limit, api.requests)
+        self._names = frozenset(names)
+
+    def path(self, _: Scope) -> str:
+        """It is the only one."""
+        return self.route
+
+    def check(self, headers: Headers) -> None:
+        """Refuse what comes from a page of another site."""
+        check_origin(headers, self._names)
+
+    def make(self) -> ASGIApp:
+        """Make it of the package `mcp`. Raises Refusal where that is not installed."""
+        try:
+            from tracking.api.mcp.endpoint import make_endpoint  # noqa: PLC0415 - an extra, and slow to import
+        except ImportError as exc:
+            if (exc.name or "").partition(".")[0] not in {"mcp", "mcp_types"}:
+                raise
+            raise Refusal("no-such-address", f"Nothing is here without a package: {INSTALL_MCP}.") from exc
+        return make_endpoint(self.service)
 
 
 class _Exchange:
     """One request and its answer, which carries the API's headers; the answer to HEAD has no body."""
 
-    def __init__(self, scope: Scope, prefix: str, send: Send) -> None:
-        self._scope, self._prefix, self._send = scope, prefix, send
+    def __init__(self, scope: Scope, prefix: str, send: Send, route: str) -> None:
+        self._scope, self._prefix, self._send, self._route = scope, prefix, send, route
         self.headers = Headers(scope=scope)
         self._given = str(scope["method"])
         self.method = self._given if self._given in {"GET", "HEAD", "POST"} else OTHER
@@ -122,7 +176,7 @@ class _Exchange:
     @property
     def route(self) -> str:
         """The template of the address, with nothing in it that a caller chose."""
-        return str(getattr(self._inner.get("route"), "path_format", OTHER))
+        return str(getattr(self._inner.get("route"), "path_format", self._route))
 
     def inner(self, caller: Caller | None) -> Scope:
         """The request as the application gets it: below no prefix, HEAD as GET, and by whom."""

@@ -43,6 +43,9 @@ KINDS: Mapping[str, Kind] = {
     "forbidden": Kind(
         403, "Not permitted", "Use a token with the role operator (`tracking tokens add NAME --role operator`)."
     ),
+    "foreign": Kind(
+        403, "From another site", "Ask by the name in TRACKING_CONSOLE_URL or TRACKING_PUBLIC_URL, or by IP address."
+    ),
     "not-found": Kind(404, "Not found", "Check the id: a PO number, the provider ID, or an external ID of one order."),
     "no-such-address": Kind(404, "No such address", "The description of all addresses is at /api/v1/openapi.json."),
     "method-not-allowed": Kind(405, "Method not allowed", "Use one of the methods that the header Allow names."),

@@ -54,16 +54,25 @@ class Service:
 
         return await self.run(work)
 
+    async def counted(self, caller: Caller, read: Callable[[], tuple[T, Mapping[str, int]]]) -> T:
+        """Read something, and count who reads how much of what before it is given."""
+
+        def work() -> T:
+            with time_limit(ASKED_SECONDS):
+                answer, counted = read()
+            self.use.count(caller, counted, self.clock())
+            return answer
+
+        return await self.run(work)
+
     async def answer(self, caller: Caller, read: Callable[[], Mapping[str, Any]], counted: Counted) -> Response:
         """Answer with what is read, once it is counted who reads it."""
 
-        def work() -> bytes:
-            with time_limit(ASKED_SECONDS):
-                document = read()
-            self.use.count(caller, counted(document), self.clock())
-            return json_bytes(document)
+        def work() -> tuple[bytes, Mapping[str, int]]:
+            document = read()
+            return json_bytes(document), counted(document)
 
-        return json_response(await self.run(work))
+        return json_response(await self.counted(caller, work))
 
 
 def json_bytes(document: Any) -> bytes:

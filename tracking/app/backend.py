@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import Connection
@@ -18,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from tracking.alerting.starting import make_notifier
 from tracking.api.callers.use import FLUSH_SECONDS as USE_FLUSH_SECONDS
-from tracking.api.edge import Api
+from tracking.api.edge import Api, Assistants
 from tracking.app import embedded_sandbox, settings_changes
 from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
@@ -157,7 +158,8 @@ class Backend:
         """List the routes that are not pages, also below `base_path` and below the path of TRACKING_PUBLIC_URL."""
         health = self._health
         endpoints: dict[str, Any] = {"/healthz": health.healthz, "/readyz": health.readyz, "/metrics": health.metrics}
-        endpoints["/api/{rest:path}"] = self.api
+        names = {urlsplit(url).hostname or "" for url in (self.settings.console_url, self.settings.public_url) if url}
+        endpoints |= {"/api/{rest:path}": self.api, "/mcp": Assistants(self.api, names)}
         if Role.WEBHOOKS in self.settings.roles:
             # An instance, not a function: Starlette hands it every method, and it refuses all but POST alike.
             paths = (WEBHOOK_PATH + "{token}", "/webhooks/{rest:path}", "/webhooks")

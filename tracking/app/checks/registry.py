@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tracking.app.checks.api import check_api
 from tracking.app.checks.console import check_console
 from tracking.app.checks.provider import check_provider
 from tracking.app.checks.results import Check, CheckResult, Outcome
@@ -18,6 +19,7 @@ CHECKS: Mapping[str, Check] = {
     "provider": check_provider,
     "webhooks": check_webhooks,
     "console": check_console,
+    "API": check_api,
 }
 
 
