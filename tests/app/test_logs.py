@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from log_setup import restored_log
 from structlog.contextvars import bind_contextvars
 
 from tracking.app.telemetry import logs
@@ -17,11 +18,8 @@ log = logging.getLogger("tracking.test")
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """The loggers as they were, after a test."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
+    with restored_log():
+        yield
 
 
 def lines(stream: io.StringIO) -> list[str]:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from canaries import CLAIMS, PEOPLE, PHONE, Canaries, Gossip, request
 from desk import Desk
+from log_setup import restored_log
 from plans import REASONS_OF_A_DAY, REASONS_OF_PAGES, Recorded, recorded, unbounded, without
 from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
@@ -141,7 +142,8 @@ def _commands(folder: Path, canaries: Canaries) -> Iterator[tuple[str, str]]:
     each = [[word, name] for name in SHOWN for word in ("order", "why")]
     calls = [["orders"], ["events"], ["audit"], ["handover"], ["contract"], *each, ["verify"], ["replan"]]
     for call in [*calls, *([*call, "--json"] for call in calls)]:
-        result = CliRunner().invoke(command_line, ["--verbose", *call])
+        with restored_log():
+            result = CliRunner().invoke(command_line, ["--verbose", *call])
         said = "".join(traceback.format_exception(result.exception)) if result.exception else ""
         # So short a day may have too little history to be replayed, which is an answer too.
         assert result.exit_code in ({0, 1} if call[0] == "replan" else {0}), said

@@ -116,6 +116,7 @@ REASONS_OF_A_DAY = {
     ("app.web.metrics._work", FLAGGED): "entries of an index of what nobody has decided yet",
     ("polling.backtest.history._recorded_orders", f"{SORT} callbacks USING INDEX ix_callbacks_order_id"): "the calls "
     "of the orders that are replayed, up to a limit",
+    ("forecasting.lateness.update_late_times", "SCAN orders USING INDEX ix_orders_open"): OPEN_ALONE,
     ("polling.due_orders._read_parts", "SCAN orders USING INDEX ix_orders_following"): OPEN_ALONE,
     ("reports.order_list.exports._by_place", "SCAN orders USING INDEX ix_orders_created"): COMMAND,
     ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_created"): "passes over what "
