@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fakes import callback, line, order_json, request
 from outgoing import ANN, THIS_MACHINE, URL, Outgoing, Receiver, ScriptedPoster
 
-from tracking import ingest
+from tracking import ingest, tracing
 from tracking.delivery import resending, subscribing
 from tracking.delivery.posting import Poster, Reply
 from tracking.delivery.signing import signing_secrets
@@ -158,6 +158,21 @@ def test_every_attempt_sends_the_same_bytes_of_the_order_as_it_was_then(outgoing
     assert json.loads(again[1])["data"]["order"]["state"] == "Pending"
     assert json.loads(lines[1])["data"]["lines"] == [{"status": "Completed", "numbers": [1]}]
     assert json.loads(completed[1])["data"]["order"]["completed_by"] is not None
+
+
+def test_a_delivery_is_a_step_of_its_orders_trace(outgoing: Outgoing) -> None:
+    outgoing.subscribe("all", URL, "order.completed")
+    order_id = outgoing.accepted()
+    outgoing.polled(order_id, "Completed")
+    steps: list[tracing.Step] = []
+    tracing.collect(steps.append)
+    try:
+        outgoing.deliver(ScriptedPoster(DOWN))
+    finally:
+        tracing.collect(None)
+    [step] = steps
+    assert (step.name, step.po_number, step.error) == ("webhook sent", "demo-0001", DOWN.error)
+    assert step.attributes["webhook.event"] == "order.completed"
 
 
 def test_what_is_made_late_is_made_from_the_log(outgoing: Outgoing) -> None:

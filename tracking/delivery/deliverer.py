@@ -8,6 +8,7 @@ one that answers slowly holds up nobody else.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import time
@@ -21,6 +22,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
+from tracking import tracing
 from tracking.access import Person
 from tracking.delivery.payloads import render
 from tracking.delivery.posting import WHOLE_SECONDS, Poster, Reply
@@ -36,6 +38,7 @@ from tracking.storage.integration.deliveries import Attempt
 from tracking.storage.integration.subscriptions import SubscriptionState
 from tracking.storage.team import audit_log
 from tracking.storage.team.audit_log import AuditKind
+from tracking.tracing import Step
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +127,17 @@ class Deliverer:
         finally:
             self._in_flight[subscription_id] -= 1
         answered()
+        if payload is not None and tracing.is_collected():
+            self._trace(leased.row, payload, reply, started_at)
         recording = partial(self._record, leased=leased, reply=reply, started_at=started_at, milliseconds=milliseconds)
         await self._database.run(partial(recording, gone=payload is None))
+
+    def _trace(self, row: RowMapping, payload: str, reply: Reply, started_at: datetime) -> None:
+        po_number = json.loads(payload).get("data", {}).get("order", {}).get("po_number")
+        if po_number:
+            about = {"webhook.event": row["event_type"], "webhook.status": reply.status or 0}
+            failed = None if reply.delivered else reply.error or f"answered {reply.status}"
+            tracing.record(Step("webhook sent", po_number, started_at, self._clock(), "client", about, failed))
 
     async def _first_payload(self, row: RowMapping) -> str | None:
         try:
