@@ -165,6 +165,8 @@ def test_a_worker_behind_the_nginx_sample_answers_below_its_path(children: Nurse
         assert client.get("/ops/readyz").json()["status"] == "ready"
         assert client.post("/ops/webhooks/fulfillment/forged", json={}).status_code == worker_refusal(worker.url)
         assert [client.get(path).status_code for path in ("/", "/healthz", "/ops")] == [404, 404, 301]
+        assert client.get("/ops/api/v1/orders").status_code == 401
+        assert client.get("/ops/api/v1/openapi.json").status_code == 200
     assert "forged" not in (children.folder / "nginx/access.log").read_text(), "webhook addresses are secrets"
 
 
