@@ -110,10 +110,12 @@ def test_what_flickers_is_one_trouble_and_is_not_told_of_while_it_is_gone() -> N
     assert (row.began_at, row.ended_at) == (NOW + 10 * SECOND, NOW + 420 * SECOND)
 
 
-def test_what_began_long_ago_is_told_of_at_once_and_counts_from_then() -> None:
+def test_what_began_long_ago_is_told_of_soon_and_counts_from_then() -> None:
     machine = Machine()
-    machine.tick(0, trouble(since=NOW - timedelta(hours=1)))
-    assert machine.sent == [(1, False)]
+    machine.tick(0, trouble(since=NOW - timedelta(hours=1)), trouble(AlertRule.WEBHOOKS, since=NOW))
+    assert machine.sent == [(2, False)], "what a process that stopped knew may be over"
+    machine.tick(10, trouble(since=NOW - timedelta(hours=1)), trouble(AlertRule.WEBHOOKS, since=NOW))
+    assert machine.sent == [(2, False), (1, False)]
     assert machine.rows[1].began_at == NOW - timedelta(hours=1)
     assert machine.rows[1].updated_at == NOW
 
@@ -184,6 +186,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
 def test_orders_after_the_first_wait_to_be_told_of_together() -> None:
     machine = Machine()
     first, *others = [trouble(AlertRule.LATE, f"FT-{number}", since=NOW) for number in range(4)]
+    machine.tick(0, first)
     machine.tick(60, first)
     machine.policy = Policy(last={"late": machine.now})
     machine.tick(60, first, *others)

@@ -74,8 +74,9 @@ def service() -> FakeService:
 
 @pytest.fixture(autouse=True)
 def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apprise waits seconds between two mails."""
+    """Apprise waits seconds between two mails, and a notifier some before it tells of what began before its start."""
     monkeypatch.setattr("apprise.plugins.base.NotifyBase.request_rate_per_sec", 0)
+    monkeypatch.setattr("tracking.alerting.lifecycle.SETTLED_AFTER", timedelta())
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def test_a_process_that_is_asked_to_end_finishes_what_it_sends(
 
     async def main() -> None:
         turn = asyncio.create_task(notifier.turn())
-        await sending.wait()
+        await asyncio.wait_for(sending.wait(), 10)
         turn.cancel()
         answer.set_result(True)
         with pytest.raises(asyncio.CancelledError):
@@ -445,6 +446,51 @@ def test_a_quiet_turn_writes_nothing_but_its_lease(store: Database, clock: Clock
         del store.submit
     beats = 2 * 12
     assert len(writes) - beats <= 60 / (LEAD.total_seconds() / 2) + 1
+
+
+def test_late_orders_are_told_of_together_and_an_incident_at_once_whatever_was_sent_of_single_ones(
+    store: Database, clock: Clock, make: Make, service: FakeService
+) -> None:
+    history = History(store, clock.now - timedelta(hours=1))
+    for number in range(9):
+        history.place(f"FT-{number}")
+        history.accept(f"FT-{number}")
+        late(store, f"FT-{number}", None)
+    notifier = make()
+
+    def becomes_late(*numbers: int) -> None:
+        for number in numbers:
+            late(store, f"FT-{number}", clock.now - timedelta(seconds=60))
+        find_late(store, clock.now)
+        run(notifier, clock, 0)
+
+    becomes_late(0)
+    clock.pass_by(seconds=30)
+    becomes_late(1)
+    becomes_late(2)
+    run(notifier, clock, 260)
+    assert service.titles == ["FT-0 is late"]
+    run(notifier, clock, 10)
+    assert service.titles[1:] == ["2 orders are late: FT-1, FT-2"]
+    becomes_late(3)
+    assert len(service.got) == 2
+    becomes_late(*range(4, 9))
+    assert [title.partition(" placed")[0] for title in service.titles[2:]] == ["9 of 9 orders"]
+    run(notifier, clock, 5, 300, 300)
+    assert len(service.got) == 3
+    for number in range(9):
+        history.look(f"FT-{number}", "Completed")
+    find_late(store, clock.now)
+    run(notifier, clock, 5, 60, 60)
+    assert [title.partition(", after")[0] for title in service.titles[3:]] == [
+        "Recovered: 3 orders are no longer late: FT-0, FT-1, FT-2",
+        "Recovered: Links orders are not late together any more, or all of them are snoozed",
+    ]
+    lines = service.got[3].body.splitlines()
+    assert [line.partition(", after")[0] for line in lines[:2]] == [
+        "- FT-0 is no longer late",
+        "- FT-1 is no longer late",
+    ]
 
 
 def test_old_alerts_are_removed_and_lasting_ones_stay(store: Database, clock: Clock, make: Make) -> None:

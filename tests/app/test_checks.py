@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tracking.app.checks import webhooks
+from tracking.app.checks.alerts import check_alerts
 from tracking.app.checks.console import check_console
 from tracking.app.checks.provider import ask_provider
 from tracking.app.checks.results import CheckResult, Outcome
@@ -59,6 +60,18 @@ def outcomes(results: Any) -> dict[str, str]:
     return {result.name: result.outcome.value for result in results}
 
 
+def test_alerts_that_cannot_be_sent_are_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcomes(check_alerts(load(), folder)) == {"alerts": "ok"}
+    (folder / "services.txt").write_text("json://127.0.0.1:9/kanari\n")
+    monkeypatch.setenv("TRACKING_ALERTS", "services.txt")
+    [usable, without_links] = check_alerts(load(), folder)
+    assert (usable.text, without_links.outcome) == ("1 service: json; `tracking alerts test` tries them", "warning")
+    (folder / "services.txt").write_text("nothing://kanari\n")
+    [said] = [each for each in json.loads(check("--json").stdout) if each["name"] == "alerts"]
+    assert said["outcome"] == "failure"
+    assert "kanari" not in repr(said)
+
+
 def test_with_nothing_set_all_is_well_and_nothing_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "127.0.0.1")
     monkeypatch.setenv("STREAMLIT_SERVER_PORT", "1")
@@ -76,7 +89,7 @@ def test_with_nothing_set_all_is_well_and_nothing_is_made(folder: Path, monkeypa
         "console",
         "API",
     )
-    assert results == dict.fromkeys((*names, "webhook address"), "ok")
+    assert results == dict.fromkeys((*names, "webhook address", "alerts"), "ok")
     assert [each.name for each in folder.iterdir()] == [".env"]
     table = check().stdout
     assert "simulated by the embedded sandbox" in " ".join(table.split())

@@ -14,6 +14,7 @@ from tracking.settings.alerts import QuietHours
 from tracking.storage.integration.alerts import Alert
 
 UPDATED_EVERY = timedelta(minutes=1)
+SETTLED_AFTER = timedelta(seconds=10)
 TRIED_FOR = timedelta(days=1)  # the message of an end; that of a begin is tried as long as the trouble lasts
 WAITS = tuple(timedelta(seconds=seconds) for seconds in (10, 30, 60, 120, 300, 600, 900))
 SNOOZED, QUIET, GROUPED = "snoozed", "quiet hours", "grouped"
@@ -54,7 +55,9 @@ def observe(
 
 def _begun(trouble: Trouble, now: datetime) -> Alert:
     began = min(trouble.since or now, now)
-    due_at = None if trouble.covered else max(now, began + RULES[trouble.rule].lasts)
+    lasts = RULES[trouble.rule].lasts
+    # What is known of a time before a start may be over, and nobody has found that out yet.
+    due_at = None if trouble.covered else max(began + lasts, now + min(lasts, SETTLED_AFTER))
     return Alert(str(trouble.rule), trouble.subject, trouble.detail(), began, now, next_attempt_at=due_at)
 
 

@@ -12,6 +12,7 @@ from tracking.settings.alerts import AlertRule, QuietHours
 from tracking.storage.integration.alerts import Alert
 
 LISTED = 5
+RECOVERED = "Recovered: "
 IN_UTC = "Times are in UTC."
 _NO_LONGER = {
     AlertRule.LATE: "no longer late",
@@ -104,7 +105,7 @@ def _of_rule(alerts: Sequence[Alert], service: str) -> tuple[str, list[str], str
         words = _NO_LONGER.get(rule.name, "over")
         return (
             f"Recovered: {_what(alerts)} {words}: {first}",
-            _listed([_end_title(one, service) for one in alerts]),
+            _listed([_end_title(one, service).removeprefix(RECOVERED) for one in alerts]),
             page,
         )
     lines = _listed([one.detail["title"] for one in alerts])
@@ -133,7 +134,7 @@ def _end_title(alert: Alert, service: str) -> str:
     single = rule.of_orders and alert.subject
     what = f"{plain_name(alert.subject)} is {_NO_LONGER[rule.name]}" if single else _named(alert)
     if service in alert.sent_to:
-        return f"Recovered: {what}, after {lasted}"
+        return f"{RECOVERED}{what}, after {lasted}"
     times = f"from {wording.clock(alert.began_at)} to {wording.clock(ended, alert.began_at)}"
     return f"Over: {what}, {times} ({lasted}); no message of it could be delivered before"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from tracking.alerting.messages import Origin
 from tracking.alerting.notifier import Notifier
@@ -16,12 +17,21 @@ def origin_of(settings: Settings, environment: str) -> Origin:
 
 
 def make_notifier(
-    settings: Settings, database: Database, *, clock: Callable[[], datetime], owner: str, environment: str
+    settings: Settings,
+    database: Database,
+    *,
+    clock: Callable[[], datetime],
+    owner: str,
+    environment: str,
+    folder: Path = Path(),
 ) -> Notifier:
-    """Make the notifier; one without services where TRACKING_ALERTS is unset. Raises SettingsError."""
+    """Make the notifier; one without services where TRACKING_ALERTS is unset. Raises SettingsError.
+
+    A relative path in the setting begins in the folder.
+    """
     return Notifier(
         database,
-        load_services(settings.alerts, settings.console_url),
+        load_services(settings.alerts, settings.console_url, folder),
         clock=clock,
         owner=owner,
         off=settings.alerts_off,

@@ -24,6 +24,7 @@ from tracking.app import embedded_sandbox, settings_changes
 from tracking.app.demonstration.running import Demonstration
 from tracking.app.embedded_sandbox import PUBLIC_URL, EmbeddedSandbox
 from tracking.app.environment import environment_label
+from tracking.app.folders import console_folder
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.integration import outgoing
 from tracking.app.loops import WATCHDOG_TIMEOUT, DeliveryLoop, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
@@ -119,7 +120,12 @@ class Backend:
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._heartbeat = Heartbeat(self.database, clock, self._owner)
         self._notifier = make_notifier(
-            settings, self.database, clock=clock, owner=self._owner, environment=environment_label(settings)
+            settings,
+            self.database,
+            clock=clock,
+            owner=self._owner,
+            environment=environment_label(settings),
+            folder=console_folder(),
         )
         for name in ("uvicorn.access", "httpx"):
             logging.getLogger(name).addFilter(_hide_tokens)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tracking.app.checks.alerts import check_alerts
 from tracking.app.checks.api import check_api
 from tracking.app.checks.console import check_console
 from tracking.app.checks.provider import check_provider
@@ -20,6 +21,7 @@ CHECKS: Mapping[str, Check] = {
     "webhooks": check_webhooks,
     "console": check_console,
     "API": check_api,
+    "alerts": check_alerts,
 }
 
 
