@@ -4,7 +4,7 @@ import random
 import shutil
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,10 +16,14 @@ from one_by_one import store_one_by_one
 from sqlmodel import SQLModel
 
 from tracking.app.demonstration import seeding
-from tracking.app.demonstration.bulk import histories, rows
+from tracking.app.demonstration.bulk import histories, rows, transport
+from tracking.errors import StoreBusy
 from tracking.orders import model
+from tracking.storage import engines
 from tracking.storage.database import Database, connect
 from tracking.storage.maintenance.verify import verify
+from tracking.storage.search.tables import SEARCH_TEXTS
+from tracking.storage.sqlite import loading
 from tracking.storage.tables import EVENTS, ORDERS
 
 # Drawn anew whenever a line is stored, which nobody can foretell, and what is made of it.
@@ -105,3 +109,80 @@ def test_orders_that_come_meanwhile_keep_their_numbers(store: Database, now: dat
         followed = connection.execute(sa.select(EVENTS.c.order_id).distinct().order_by(EVENTS.c.order_id)).scalars()
         assert numbers == [1, 2, 3, 4, 5, 6] == list(followed)
     assert verify(store) == []
+
+
+def test_what_another_process_sends_is_what_it_made(now: datetime) -> None:
+    made = rows.make_group(1, [now - timedelta(hours=hour) for hour in range(40)], 3, now)
+    assert transport.unpack(transport.pack(made)) == made
+    assert made.counts
+
+
+def indexes_of(store: Database) -> set[tuple[str, str]]:
+    with store.read() as connection:
+        return set(connection.exec_driver_sql("SELECT name, sql FROM sqlite_schema WHERE type = 'index'").all())
+
+
+def test_nobody_sees_a_store_that_is_half_filled(sqlite_url: str, now: datetime) -> None:
+    store = connect(sqlite_url)
+    indexes, journal_mode = indexes_of(store), store.description()["journal_mode"]
+    seen: list[object] = []
+
+    def look(written: int, _of: int) -> None:
+        with pytest.raises(StoreBusy, match="locked"):
+            engines.revision(sqlite_url)
+        seen.append(written)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "BUSY_MILLISECONDS", 0)
+        seeding.seed(store, 20, rng=random.Random(1), days=2, now=now, progress=look)
+    assert seen == [20]
+    assert indexes_of(store) == indexes
+    assert indexed_texts(store) == store_count(store, SEARCH_TEXTS) > 20
+    assert store.description()["journal_mode"] == journal_mode
+    assert verify(store) == []
+    store.close()
+
+
+def store_count(store: Database, table: Any) -> int:
+    with store.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+def indexed_texts(store: Database) -> int:
+    with store.read() as connection:
+        hits = "SELECT count(*) FROM search_index WHERE search_index MATCH '\"seed\"'"
+        return int(connection.exec_driver_sql(hits).scalar_one())
+
+
+def test_a_seeding_that_is_killed_leaves_nothing(
+    sqlite_url: str, tmp_path: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeding, "ORDERS_PER_TRANSACTION", 50)
+    monkeypatch.setattr(loading, "_CACHE_KIBIBYTES", 100)  # so that it writes into the file from the beginning
+    store = connect(sqlite_url)
+    indexes, file, left = indexes_of(store), Path(sqlite_url.removeprefix("sqlite:///")), tmp_path / "left.db"
+    size = file.stat().st_size
+
+    def leave(_written: int, _of: int) -> None:
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{file}{suffix}", f"{left}{suffix}")
+
+    seeding.seed(store, 150, rng=random.Random(1), days=2, now=now, progress=leave)
+    store.close()
+    assert left.stat().st_size > size
+    again = connect(f"sqlite:///{left}")
+    assert (store_count(again, ORDERS), indexes_of(again)) == (0, indexes)
+    assert left.stat().st_size == size
+    again.close()
+
+
+def test_a_store_that_somebody_uses_is_filled_beside_them(sqlite_url: str, now: datetime) -> None:
+    store = connect(sqlite_url)
+    with engines.make_engine(sqlite_url, writes=False).connect() as reader:
+        count = sa.select(sa.func.count()).select_from(ORDERS)
+        assert reader.execute(count).scalar_one() == 0
+        reader.rollback()
+        seeding.seed(store, 20, rng=random.Random(1), days=2, now=now)
+        assert reader.execute(count).scalar_one() == 20
+    assert verify(store) == []
+    store.close()

@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -27,6 +27,7 @@ from tracking.storage.engines import (
     check_server_address,
     file_of,
     make_engine,
+    make_loading_engine,
     migrate,
     revision,
     translate,
@@ -35,7 +36,7 @@ from tracking.storage.engines import (
 from tracking.storage.migrations import HEAD
 from tracking.storage.reading.time_limits import limited
 from tracking.storage.search.tables import REBUILD_ON_POSTGRESQL
-from tracking.storage.sqlite import driver, journal, log_limit, rewriting
+from tracking.storage.sqlite import driver, journal, loading, log_limit, rewriting
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.writing import groups
 from tracking.storage.writing.groups import Job
@@ -123,6 +124,25 @@ class Database:
     async def run(self, job: Callable[[Connection], T], *, orders: Iterable[int | str] = ()) -> T:
         """`submit`, and wait for it on an event loop."""
         return await asyncio.wrap_future(self.submit(job, orders=orders))
+
+    @contextlib.contextmanager
+    def loading(self, tables: Collection[str]) -> Iterator[Connection | None]:
+        """Open one transaction that fills a SQLite store: all of it is there at the end, and nothing of it before.
+
+        The indexes of `tables` are made at its end, and all others wait until then. None where that is not to be had:
+        on a server, or where anybody has the store open, this Database's own writer included.
+        """
+        if self.dialect == "sqlite":
+            self._readers.dispose()
+            engine = make_loading_engine(self.url)
+            with translated(), contextlib.closing(engine.connect()) as connection:
+                raw = cast("dbapi.Connection", connection.connection.driver_connection)
+                if loading.begin_alone(raw):
+                    with connection.begin(), loading.without_indexes(raw, tables):
+                        yield connection
+                    journal.set_up_writer(raw)
+                    return
+        yield None
 
     def rewrite(self) -> None:
         """Rewrite the store without deleted data (VACUUM): on SQLite whole, so that no file holds any of it.

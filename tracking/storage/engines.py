@@ -55,6 +55,13 @@ def make_engine(url: str, *, writes: bool) -> Engine:
     return engine
 
 
+def make_loading_engine(url: str) -> Engine:
+    """Make an engine for a SQLite store whose connections begin their transaction by `sqlite.loading`."""
+    engine = make_engine(url, writes=True)
+    engine.dialect.do_begin = lambda _: None  # type: ignore[assignment]
+    return engine
+
+
 def make_copy_engine(file: Path) -> Engine:
     """Make an engine for a copy of a store that nobody else has open; it leaves nothing beside the file."""
     return sa.create_engine(f"sqlite:///{file}", module=dbapi, poolclass=NullPool, hide_parameters=True)

@@ -2,7 +2,8 @@
 
 Every order is a list of observations that `rules` turns into events, stored as live ones are, so that recomputing the
 store agrees with it. Nothing of it can be sent: there is no outbox row for any of them. Other processes make the orders
-up, group by group, while this one stores them.
+up, group by group, while this one stores them: a SQLite store that nobody else has open in one transaction, so that a
+process that dies leaves none of it, any other in one for each group.
 """
 
 import contextlib
@@ -19,14 +20,18 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tracking.app.demonstration.bulk.rows import Group, make_group, store_group
+from tracking.app.demonstration.bulk import transport
+from tracking.app.demonstration.bulk.rows import FILLED, Group, make_group, store_group
 from tracking.errors import NotAllowed
 from tracking.storage.database import Database
 from tracking.storage.search import indexing
 from tracking.storage.tables import ORDERS
 
 ORDERS_PER_TRANSACTION = 5000
+_AHEAD = 2  # groups of each process: while one is stored, all of them have the next to make
 _WORTH_A_PROCESS = 10_000  # orders: to start one takes as long as to make up a thousand
+# To make an index its rows are sorted, by some SQLites in memory: half a gigabyte for a million orders' events.
+_SORTED_AT_MOST = 2_000_000
 _CACHE_KIBIBYTES = 262_144
 _BUSY_HOURS = (1, 1, 1, 1, 1, 1, 2, 4, 8, 12, 14, 14, 12, 13, 14, 13, 11, 9, 7, 5, 4, 3, 2, 1)
 
@@ -47,20 +52,37 @@ def seed(
     Raises NotAllowed where the store holds orders already.
     """
     with database.read() as connection:
-        if connection.execute(sa.select(ORDERS.c.id).limit(1)).first() is not None:
-            raise NotAllowed("the database already holds orders; made-up history goes into an empty database only")
+        _check_empty(connection)
     if processes is None:
         processes = min(os.cpu_count() or 1, 4) if orders >= _WORTH_A_PROCESS else 0
     placed = _placing_times(orders, days, rng, now)
     written = events = 0
-    with _large_cache(database), _without_collection():
+    with _storing(database, orders, now) as store, _without_collection():
         for group in _groups(placed, rng, now, processes):
-            database.write(functools.partial(_store, group=group, now=now))
+            store(group)
             written += len(group.orders)
             events += len(group.events)
             if progress is not None:
                 progress(written, orders)
     return events
+
+
+def _check_empty(connection: Connection) -> None:
+    if connection.execute(sa.select(ORDERS.c.id).limit(1)).first() is not None:
+        raise NotAllowed("the database already holds orders; made-up history goes into an empty database only")
+
+
+@contextlib.contextmanager
+def _storing(database: Database, orders: int, now: datetime) -> Iterator[Callable[[Group], None]]:
+    """Give what stores a group: in one transaction with all others, or where that cannot be had in one of its own."""
+    with database.loading(FILLED if orders <= _SORTED_AT_MOST else ()) as connection:
+        if connection is not None:
+            _check_empty(connection)  # nobody can add one any more
+            yield functools.partial(store_group, connection)
+            indexing.index_all(connection, now)
+            return
+    with _large_cache(database):
+        yield lambda group: database.write(functools.partial(_store, group=group, now=now))
 
 
 def _store(connection: Connection, group: Group, now: datetime) -> None:
@@ -89,14 +111,14 @@ def _groups(placed: Sequence[datetime], rng: random.Random, now: datetime, proce
     # Not forked: the writer's thread and its connection would be copied as they are at that moment.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=gc.disable)
-    ahead: deque[Future[Group]] = deque()
+    ahead: deque[Future[bytes]] = deque()
     try:
         for task in tasks:
-            ahead.append(pool.submit(make_group, *task))
-            if len(ahead) > processes:
-                yield ahead.popleft().result()
+            ahead.append(pool.submit(transport.make_packed, *task))
+            if len(ahead) > _AHEAD * processes:
+                yield transport.unpack(ahead.popleft().result())
         while ahead:
-            yield ahead.popleft().result()
+            yield transport.unpack(ahead.popleft().result())
     finally:
         pool.shutdown(cancel_futures=True)
 

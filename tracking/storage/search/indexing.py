@@ -71,6 +71,15 @@ def _index_group(connection: Connection, reached: progress.Progress, now: dateti
     return True
 
 
+def index_all(connection: Connection, now: datetime) -> None:
+    """Index all texts that wait, in one step: where a store is filled that nobody else sees meanwhile."""
+    reached = progress.load(connection, for_update=True)
+    last = connection.execute(select(func.max(SEARCH_TEXTS.c.id))).scalar() or 0
+    if last > reached.indexed and connection.dialect.name == "sqlite":
+        connection.execute(_ENTER_INDEX, {"first": reached.indexed + 1, "last": last})
+        progress.store(connection, replace(reached, indexed=last), now)
+
+
 def _add_older(connection: Connection, reached: progress.Progress, now: datetime) -> bool:
     """Make the texts of the next orders, newest first, under ids that go on below those there are."""
     if not reached.older:

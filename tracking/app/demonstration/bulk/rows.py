@@ -43,7 +43,9 @@ _CALL_COLUMNS = (
     *("received_at", "last_at"),
 )
 
+FILLED = tuple(table.name for table in (ORDERS, LINES, EVENTS, CALLBACKS, SEARCH_TEXTS))
 _TIME_PLACES = [at for at, name in enumerate(_ORDER_COLUMNS, 1) if isinstance(ORDERS.c[name].type, UtcDateTime)]
+_WORD_PLACES = [_ORDER_COLUMNS.index(name) + 1 for name in ("type", "state", "submission", "notice")]
 _facts_of = operator.attrgetter(*model.ORDER_FIELDS)
 _TEXT_COLUMNS = ("order_id", "words", "people")
 
@@ -97,6 +99,8 @@ def _add(group: Group, history: History, now: datetime) -> None:
         PollReason.MAY_HAVE_FINISHED.value if waits else None,
         (order.accepted_at or order.created_at) + first_late_after(order.type, order.units),
     ]
+    for at in _WORD_PLACES:
+        values[at] = str(values[at])  # no word of an enumeration, which only it could read again
     for at in _TIME_PLACES:
         if values[at] is not None:
             values[at] = chain.hashed_time(values[at])
