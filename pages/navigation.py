@@ -81,6 +81,12 @@ TEAM: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "url_path": "alerts",
             "help": "What is wrong now, who was notified of it, and what the rules are.",
         },
+        "hooks.py": {
+            "title": "Outgoing webhooks",
+            "icon": ":material/webhook:",
+            "url_path": "hooks",
+            "help": "Which other systems are notified of events of orders, and what was delivered.",
+        },
         "drills.py": {
             "title": "Fire drill",
             "icon": ":material/local_fire_department:",

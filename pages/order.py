@@ -5,6 +5,7 @@ import streamlit as st
 import as_of
 import drill_watch
 import elements
+import hook_deliveries
 import order_acts
 import order_claims
 import order_evidence
@@ -87,6 +88,7 @@ def draw_order(order_id: int) -> None:
     order_head.draw_cards(view)
     order_evidence.draw_why(view)
     draw_parts(view)
+    hook_deliveries.draw_of_order(view.id)
 
 
 any_id = wording.plain(st.query_params.get("order", "")).strip()

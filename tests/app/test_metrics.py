@@ -46,6 +46,10 @@ def test_an_empty_store_has_metrics_too(store: Database, now: datetime) -> None:
         "tracking_alert_messages_total/sent",
         "tracking_alert_messages_total/failed",
         "tracking_alert_services_failing",
+        "tracking_hooks_failing",
+        "tracking_deliveries_waiting",
+        "tracking_deliveries_oldest_seconds",
+        *(f"tracking_delivery_attempts_recent/{outcome}" for outcome in ("delivered", "refused", "unanswered")),
     )
     assert values(store, now) == dict.fromkeys(nothing, 0) | {"tracking_store_wal_bytes": store.wal_bytes()}
 

@@ -38,6 +38,8 @@ from tracking.reports.order_list.filters import REASONS, VIEWS, Filters
 from tracking.reports.order_list.news import list_news
 from tracking.reports.order_page import calls, lines, story, verdicts
 from tracking.reports.order_page.why import why_curve
+from tracking.reports.outgoing import hooks as hook_reports
+from tracking.reports.outgoing.hooks import DeliveryFilters
 from tracking.reports.team import audit, handover, imports, people
 from tracking.reports.team import jobs as job_reports
 from tracking.reports.team.audit import AuditFilters
@@ -311,6 +313,14 @@ def _team(now: datetime) -> Reads:
         "one job": lambda store: job_reports.job(store, _job(store, now), now),
         "one job with its orders": lambda store: job_reports.job_view(store, _job(store, now), "waiting", 4, now),
         "imports": imports.imports,
+        "outgoing webhooks": hook_reports.hooks,
+        "outgoing webhooks: deliveries": lambda store: hook_reports.delivery_page(store, DeliveryFilters()),
+        "outgoing webhooks: deliveries that wait for one": lambda store: hook_reports.delivery_page(
+            store, DeliveryFilters(1, "waiting")
+        ),
+        "outgoing webhooks: deliveries of an order": lambda store: hook_reports.delivery_page(
+            store, DeliveryFilters(order_id=1)
+        ),
         "alerts": lambda store: listing.alert_list(store, now),
         "alerts: what is wrong": lambda store: find_troubles(store, now),
         "audit log": lambda store: audit.entries(store, AuditFilters()),

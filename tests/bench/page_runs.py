@@ -53,7 +53,7 @@ def pages_of(store: Database) -> dict[str, tuple[str, str]]:
     with store.read() as connection:
         some = select(ORDERS.c.po_number).where(ORDERS.c.line_count >= 10).order_by(ORDERS.c.id).limit(1)
         order = f"order={connection.execute(some).scalar_one()}"
-    paths = ("orders", "submit", "activity", "insights", "jobs", "imports", "audit", "handover", "alerts")
+    paths = ("orders", "submit", "activity", "insights", "jobs", "imports", "audit", "handover", "alerts", "hooks")
     return {"overview": ("", ""), "timeline": ("timeline", order)} | {path: (path, "") for path in paths}
 
 

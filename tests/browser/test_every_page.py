@@ -22,6 +22,7 @@ PAGES = {
     "jobs": "/jobs",
     "handover": "/handover",
     "alerts": "/alerts",
+    "hooks": "/hooks",
     "fire drill": "/drills",
     "imports": "/imports",
     "import": "/imports?import=1",

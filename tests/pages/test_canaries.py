@@ -180,7 +180,8 @@ def _text(app: AppTest) -> str:
 
 
 def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
-    for page in ("overview", "orders", "new_order", "logs", "insights", "imports", "audit", "handover", "alerts"):
+    pages = ("overview", "orders", "new_order", "logs", "insights", "imports", "audit", "handover", "alerts", "hooks")
+    for page in pages:
         yield page, _text(visit(page))
     contract = _text(visit("logs", what="contract", endpoint="POST /v1/Orders", only="undocumented"))
     assert "{word}" in contract, "what the provider repeated of an order was met"

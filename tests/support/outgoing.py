@@ -47,6 +47,7 @@ class Receiver:
         self.secret: Secret | None = None
         self.statuses: list[int] = []
         self.headers: dict[str, str] = {}
+        self.answer = b"thanks"
         self.messages: list[tuple[str, dict[str, Any]]] = []
         self.bodies: list[tuple[str, str]] = []
         self._server: ThreadingHTTPServer | None = None
@@ -71,7 +72,7 @@ class Receiver:
                 for name, value in receiver.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(b"thanks" if status != 204 else b"")
+                self.wfile.write(receiver.answer if status != 204 else b"")
 
             def log_message(self, *_: object) -> None:
                 """Be quiet."""

@@ -86,7 +86,7 @@ def _host(name: str) -> str:
             return ipaddress.IPv6Address(name).compressed
         except ValueError as exc:
             raise TargetRefused("must name a host: its IPv6 address cannot be read") from exc
-    host = name.rstrip(".").lower()
+    host = _ascii(name).rstrip(".").lower()
     if not host:
         raise TargetRefused("must name a host")
     if _LOOKS_LIKE_A_NUMBER.fullmatch(host.rpartition(".")[2]):
@@ -94,10 +94,16 @@ def _host(name: str) -> str:
             return str(ipaddress.IPv4Address(host))
         except ValueError as exc:
             raise TargetRefused("must write an IPv4 address as four numbers without zeros in front") from exc
+    return host
+
+
+def _ascii(name: str) -> str:
+    """The name as DNS has it: letters of any language, and dots and digits that only look like ours, in ASCII."""
     import idna  # noqa: PLC0415 - its tables are read at its first use, not at a start
 
+    numeric = set(name) <= set("0123456789abcdefxABCDEFX.")
     try:
-        return idna.encode(host, uts46=True).decode()
+        return name if numeric else idna.encode(name, uts46=True).decode()
     except idna.IDNAError as exc:
         raise TargetRefused("must name a host: its name is not one that DNS can hold") from exc
 

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
 from tracking.app.web.call_figures import CallFigures
+from tracking.app.web.delivery_figures import delivery_metrics
 from tracking.orders.model import State
 from tracking.reports.board.balance import balance_currency, is_low
 from tracking.storage import facts
@@ -86,6 +87,7 @@ def _families(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield from _ages(connection, now)
     yield from _work(connection, now)
     yield from _alerts(connection)
+    yield from delivery_metrics(connection, now)
     yield from _balance(connection)
     yield from _removed(connection)
 

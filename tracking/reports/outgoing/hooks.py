@@ -160,6 +160,16 @@ def delivery_page(
     return listed, rows[limit - 1]["id"] if len(rows) > limit else None
 
 
+def delivery(database: Database, delivery_id: int) -> Delivery | None:
+    """Read one delivery; None where it has left the store."""
+    columns = [DELIVERIES.c[name] for name in _LISTED]
+    query = select(*columns, ORDERS.c.po_number).join(ORDERS, ORDERS.c.id == DELIVERIES.c.order_id)
+    with database.read() as connection:
+        row = connection.execute(query.where(DELIVERIES.c.id == delivery_id)).mappings().one_or_none()
+        names = {each["id"]: each["name"] for each in connection.execute(_NAMES).mappings()}
+    return None if row is None else _delivery(row, names)
+
+
 _NAMES = select(SUBSCRIPTIONS.c.id, SUBSCRIPTIONS.c.name)
 
 
@@ -199,6 +209,12 @@ def delivery_record(each: Delivery) -> dict[str, Any]:
     due = each.next_attempt_at if each.state == "waiting" else None
     values = {name: getattr(each, name) for name in names} | {"last_error": each.last_error}
     return values | {name: _iso(getattr(each, name)) for name in times} | {"next_attempt_at": _iso(due)}
+
+
+def payload(database: Database, delivery_id: int) -> str | None:
+    """Read what the delivery sends; None before its first attempt."""
+    with database.read() as connection:
+        return connection.execute(select(DELIVERIES.c.payload).where(DELIVERIES.c.id == delivery_id)).scalar()
 
 
 def attempts(database: Database, delivery_id: int, limit: int = PAGE_SIZE) -> Sequence[RowMapping]:
