@@ -17,7 +17,7 @@ import session
 from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
-from tracking.reports.order_list.exports import write_export
+from tracking.reports.exports.writing import EXPORTS, write_export
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.submissions import actions
@@ -25,6 +25,7 @@ from tracking.team.plans import Act
 
 CODE_LETTER, WIDEST_ID = 8.5, 340  # pixels
 WIDER = "A part of the filter in the address cannot be used: more orders match than were asked for. Correct it first."
+EXPORTED = {"orders": "Order", "lines": "Line", "events": "Event", "deliveries": "Delivery of a webhook"}
 MORE = (Act.SNOOZE, Act.ASSIGN, Act.RESEND, Act.REOPEN, Act.END_SNOOZE)
 
 
@@ -134,14 +135,15 @@ def _poll(po_number: str, person: Person) -> None:
 def export(label: str, filters: Filters, key: str, name: str) -> None:
     """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
     with st.popover(label, icon=":material/download:", key=key):
-        st.caption("Without recipients and claim data. Times are UTC.")
-        make = functools.partial(_exported, session.database(), filters)
-        file_name = f"orders-{name}-{utc_now():%Y%m%d-%H%M%S}"
-        exports.buttons("orders", make, key=key, file_name=file_name, filters=filters)
+        what = st.selectbox("One row for each", list(EXPORTS), format_func=EXPORTED.__getitem__, key=f"{key}_what")
+        st.caption("Without claim data; recipients are masked. Times are UTC.")
+        make = functools.partial(_exported, session.database(), filters, what)
+        file_name = f"{what}-{name}-{utc_now():%Y%m%d-%H%M%S}"
+        exports.buttons(EXPORTS[what].name, make, key=key, file_name=file_name, filters=filters)
 
 
-def _exported(database: Database, filters: Filters, form: str) -> tuple[bytes, int]:
-    """The file itself, and how many orders it holds."""
+def _exported(database: Database, filters: Filters, what: str, form: str) -> tuple[bytes, int]:
+    """The file itself, and how many rows it holds."""
     file = io.BytesIO()
-    count = write_export(database, filters, utc_now(), form=form, file=file)
+    count = write_export(database, filters, utc_now(), form=form, file=file, what=what)
     return file.getvalue(), count

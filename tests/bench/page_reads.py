@@ -30,9 +30,10 @@ from tracking.reports.board.course import flow, lifecycle_course
 from tracking.reports.board.figures import trend
 from tracking.reports.board.lifecycle import lifecycle_now
 from tracking.reports.evidence.making import make_evidence
+from tracking.reports.exports.writing import export_chunks
 from tracking.reports.insights import forecasts, latency, witnesses
 from tracking.reports.logs import contract, stored, volume
-from tracking.reports.order_list import exports, search, view_counts
+from tracking.reports.order_list import search, view_counts
 from tracking.reports.order_list.expected import expected_times
 from tracking.reports.order_list.filters import REASONS, VIEWS, Filters
 from tracking.reports.order_list.news import list_news
@@ -377,4 +378,4 @@ def _exports(now: datetime) -> Iterator[PageRead]:
 
 
 def _first_rows(store: Database, filters: Filters, now: datetime) -> object:
-    return next(exports.orders_export(store, filters, now), None)
+    return next(export_chunks(store, filters, now), None)

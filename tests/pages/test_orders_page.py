@@ -300,7 +300,7 @@ def test_an_export_is_in_the_audit_log_before_it_is_given(history: History, monk
     filters = Filters(text="kanari-email", view="open", only=("A-1",))
 
     def make() -> tuple[bytes, int]:
-        return orders_selection._exported(history.database, Filters(view="open"), "csv")
+        return orders_selection._exported(history.database, Filters(view="open"), "orders", "csv")
 
     assert b"A-1" in recording.export("orders", make, filters=filters, form="csv")()
     with history.database.read() as connection:

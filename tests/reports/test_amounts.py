@@ -15,7 +15,8 @@ from tracking.orders.observations import Answered
 from tracking.provider.responses import read_order
 from tracking.reports import amounts, order
 from tracking.reports.board import lifecycle
-from tracking.reports.order_list import exports, search
+from tracking.reports.exports.writing import write_export
+from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import lines, verdicts
 from tracking.storage import facts
@@ -91,7 +92,7 @@ def test_an_order_of_two_currencies_has_no_sum_anywhere(history: History, store:
 def test_an_export_has_no_sum_of_two_currencies(history: History, store: Database, mixed: int) -> None:
     history.place("plain", value=1000)
     file = io.BytesIO()
-    exports.write_export(store, Filters(), history.at, form="jsonl", file=file)
+    write_export(store, Filters(), history.at, form="jsonl", file=file)
     rows = {row["po_number"]: row for row in map(json.loads, file.getvalue().decode().splitlines())}
     told = {name: (row["value"], row["currency"], row["values"]) for name, row in rows.items()}
     assert told == {
@@ -100,7 +101,7 @@ def test_an_export_has_no_sum_of_two_currencies(history: History, store: Databas
     }
     for form in ("csv", "parquet"):
         file = io.BytesIO()
-        exports.write_export(store, Filters(), history.at, form=form, file=file)
+        write_export(store, Filters(), history.at, form=form, file=file)
         file.seek(0)
         frame = pd.read_csv(file) if form == "csv" else pd.read_parquet(file)
         assert list(frame[frame["po_number"] == "mixed"]["value"].isna()) == [True]

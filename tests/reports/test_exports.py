@@ -13,7 +13,9 @@ from sqlmodel import AutoString
 
 from tracking import ingest
 from tracking.orders import wording
-from tracking.reports.order_list import exports
+from tracking.reports.exports.columns import names_of
+from tracking.reports.exports.orders import ORDER_COLUMNS
+from tracking.reports.exports.writing import write_export
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
@@ -25,7 +27,7 @@ SPACES = ("", " ", "\t", "\r", "\n", "\u00a0", "\u3000", "\ufeff", "\u200b")
 FORMULAS = [f"{space}{sign}HYPERLINK(1)" for space in SPACES for sign in SIGNS]
 # A spreadsheet that parts cells at semicolons or tabs begins a cell of its own within these.
 WITHIN = ["a;=1", "a; =1", 'a;"=1', "a\t+1", "a\n@1", "a\r-1", "a;\uff1d1"]
-TEXTS = [name for name in exports.EXPORT_COLUMNS if name in ORDERS.c and isinstance(ORDERS.c[name].type, AutoString)]
+TEXTS = [name for name in names_of(ORDER_COLUMNS) if name in ORDERS.c and isinstance(ORDERS.c[name].type, AutoString)]
 SEPARATORS = (",", ";", "\t")
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -62,7 +64,7 @@ def po_numbers(store: Database, now: datetime) -> list[str]:
 
 def test_no_text_of_an_order_is_a_formula_in_an_export(store: Database, po_numbers: list[str], now: datetime) -> None:
     file = io.BytesIO()
-    assert exports.write_export(store, Filters(), now, form="csv", file=file) == len(po_numbers)
+    assert write_export(store, Filters(), now, form="csv", file=file) == len(po_numbers)
     assert {"po_number", "state", "type", "currency", "attention"} <= set(TEXTS)
     assert [formulas(file.getvalue().decode(), separator) for separator in SEPARATORS] == [[], [], []]
 

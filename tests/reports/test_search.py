@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.forecasting.planner import PlanningContext
+from tracking.reports.exports.writing import export_chunks
 from tracking.reports.finding import lookup
 from tracking.reports.order import find_order_ids
 from tracking.reports.order_list import search
-from tracking.reports.order_list.exports import orders_export
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_list.news import News, list_news
 from tracking.storage import facts
@@ -147,7 +147,7 @@ def test_of_more_orders_than_a_search_lists_the_newest_are_listed_and_a_filter_s
     assert page.notes[0].startswith("More orders hold this text than a search lists; 3 of them are looked through.")
     few = search.orders_page(store, Filters(text="po-", only=("po-0", "po-4")), now)
     assert (sorted(few.rows["po_number"]), few.more, few.notes) == (["po-0", "po-4"], False, ())
-    assert [len(chunk) for chunk in orders_export(store, Filters(text="po-"), now)] == [6]
+    assert [len(chunk) for chunk in export_chunks(store, Filters(text="po-"), now)] == [6]
     assert search.orders_page(store, Filters(text="po-0"), now).rows["po_number"].tolist() == ["po-0"]
     assert search.position(store, Filters(text="po-"), 6, now)[1] is None
 

@@ -23,8 +23,9 @@ from tracking import ingest
 from tracking.errors import NoStore, NotAllowed, SettingsError, StoreBusy, StoreError, StoreUnusable
 from tracking.forecasting.planner import PlanningContext
 from tracking.reports import health as signs
+from tracking.reports.exports import orders as exported_orders
+from tracking.reports.exports.writing import export_chunks
 from tracking.reports.health import health
-from tracking.reports.order_list import exports
 from tracking.reports.order_list.filters import Filters
 from tracking.storage import database, engines, facts
 from tracking.storage.database import Database
@@ -582,10 +583,10 @@ def large(sqlite_url: str, migrated_file: Path, monkeypatch: pytest.MonkeyPatch,
 def test_an_export_lets_the_writer_in_between_its_chunks(
     large: Database, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "FIRST_CHUNK", 10)
-    monkeypatch.setattr(exports, "EXPORT_CHUNK", 10)
+    monkeypatch.setattr(exported_orders, "FIRST_CHUNK", 10)
+    monkeypatch.setattr(exported_orders, "EXPORT_CHUNK", 10)
     chunks = list[list[str]]()
-    for chunk in exports.orders_export(large, Filters(), now):
+    for chunk in export_chunks(large, Filters(), now):
         chunks.append([order["po_number"] for order in chunk])
         later = request(f"later-{len(chunks)}")
         large.write(lambda connection: ingest.place(connection, later, source="form", actor=None, now=now))  # noqa: B023

@@ -118,7 +118,7 @@ REASONS_OF_A_DAY = {
     "of the orders that are replayed, up to a limit",
     ("forecasting.lateness.update_late_times", "SCAN orders USING INDEX ix_orders_open"): OPEN_ALONE,
     ("polling.due_orders._read_parts", "SCAN orders USING INDEX ix_orders_following"): OPEN_ALONE,
-    ("reports.order_list.exports._by_place", "SCAN orders USING INDEX ix_orders_created"): COMMAND,
+    ("reports.exports.orders._by_place", "SCAN orders USING INDEX ix_orders_created"): COMMAND,
     ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_created"): "passes over what "
     "came since the page was read",
     ("reports.team.imports._placed_at", f"{GROUP} orders USING INDEX ix_orders_batch_id"): ONE_FILE,

@@ -169,8 +169,9 @@ def verdict(total: int, number: int, late: int, oldest: timedelta | None, attent
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun: "1 line", "50 lines"."""
-    return f"{number:,} {noun if number == 1 else noun + 's'}"
+    """A number with its noun: "1 line", "50 lines", "2 deliveries"."""
+    many = f"{noun[:-1]}ies" if noun.endswith("ery") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else many}"
 
 
 # Events as sentences

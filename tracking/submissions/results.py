@@ -161,4 +161,11 @@ def _outcomes(row: Mapping[Any, Any], catalog: Catalog | None) -> Iterator[tuple
         product = catalog.products.get(product_id) if catalog else None
         currency = spreadsheet_safe(product.currency_code if product else "")
         before = number, spreadsheet_identifier(row["po_number"]), spreadsheet_identifier(product_id)
-        yield *before, value_minor / 100, quantity, spreadsheet_identifier(external_id or ""), *after, currency
+        yield (
+            *before,
+            wording.amount(value_minor, product.currency_code if product else None),
+            quantity,
+            spreadsheet_identifier(external_id or ""),
+            *after,
+            currency,
+        )

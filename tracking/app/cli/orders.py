@@ -24,8 +24,9 @@ from tracking.provider.json_fields import storable
 from tracking.reports import activity, amounts, explanations, health
 from tracking.reports import order as order_reports
 from tracking.reports.as_of.order import order_as_of
+from tracking.reports.exports.writing import EXPORTS, write_export
 from tracking.reports.finding.lookup import notes
-from tracking.reports.order_list import exports, search
+from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import story, verdicts
 from tracking.reports.order_page.lines import lines_page
@@ -287,21 +288,30 @@ def export_command(
     ],
     *,
     filters: Filters,
+    what: Annotated[
+        str,
+        typer.Option(
+            "--what",
+            parser=options.one_of(tuple(EXPORTS)),
+            metavar="WHAT",
+            help="orders (as they are), or of all of these the lines, events or deliveries of webhooks: one a row.",
+        ),
+    ] = "orders",
     chosen: options.FormatOption = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Export all matching orders to a file."""
+    """Export all matching orders to a file, or their lines, events or deliveries."""
     form = options.file_format(file, EXPORT_FORMS, chosen)
     loaded = load_settings()
     store = open_store(loaded)
     options.say_replaced(file)
     with options.file_to_write(file) as handle:
-        count = exports.write_export(store, filters, utc_now(), form=form, file=handle)
+        count = write_export(store, filters, utc_now(), form=form, file=handle, what=what)
         # Before the file has its name: nothing is taken along that is not on record.
         detail = {"filters": filters, "form": form, "rows": count}
-        options.record_export(store, loaded, "orders", **detail)
-    line = f"{wording.count(count, 'order')} written to {file}"
-    options.print_written(file, {"file": str(file), "orders": count}, line, as_json=as_json)
+        options.record_export(store, loaded, EXPORTS[what].name, **detail)
+    line = f"{wording.count(count, EXPORTS[what].noun)} written to {file}"
+    options.print_written(file, {"file": str(file), what: count}, line, as_json=as_json)
 
 
 def imports_command(

@@ -11,7 +11,8 @@ from typing import Any
 from tracking.orders.wording import count
 from tracking.provider.http.contract import is_documented
 from tracking.provider.http.contract_changes import NEW, changes, sighting_of
-from tracking.reports.order_list.exports import write_rows
+from tracking.reports.exports.columns import Kind, columns, names_of
+from tracking.reports.exports.forms import write_rows
 from tracking.storage.database import Database
 from tracking.storage.team import sightings as stored
 from tracking.storage.team.sightings import LEARNING_ANSWERS, Learning
@@ -24,9 +25,19 @@ KINDS = {
     "word": "Word",
     "beyond": "Counted only",
 }
-EXPORT_COLUMNS = (
-    *("endpoint", "kind", "place", "value", "documented", "change", "first_at", "last_at", "times", "example"),
+EXPORTED = columns(
+    endpoint=Kind.TEXT,
+    kind=Kind.TEXT,
+    place=Kind.TEXT,
+    value=Kind.TEXT,
+    documented=Kind.FLAG,
+    change=Kind.TEXT,
+    first_at=Kind.TIME,
+    last_at=Kind.TIME,
+    times=Kind.WHOLE,
+    example=Kind.TEXT,
 )
+EXPORT_COLUMNS = names_of(EXPORTED)
 _NOUNS = {"field": "field", "type": "type", "word": "word", "status": "status code", "content type": "content type"}
 
 
@@ -144,7 +155,7 @@ def endpoints(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def export(database: Database, now: datetime, form: str, **filters: str) -> tuple[bytes, int]:
     """The same as a file, csv or jsonl, and how many rows it holds."""
     file = io.BytesIO()
-    count = write_rows(_chunks(sightings(database, now, **filters)), EXPORT_COLUMNS, form=form, file=file)
+    count = write_rows(_chunks(sightings(database, now, **filters)), EXPORTED, form=form, file=file)
     return file.getvalue(), count
 
 

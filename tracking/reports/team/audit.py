@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,8 +12,9 @@ from sqlalchemy import Connection, select
 
 from tracking.orders import wording
 from tracking.orders.model import Witness
+from tracking.reports.exports.columns import Kind, columns, names_of
+from tracking.reports.exports.forms import write_rows
 from tracking.reports.order import id_of_order
-from tracking.reports.order_list.exports import write_rows
 from tracking.reports.order_list.query_params import parse_length
 from tracking.reports.team.audit_wording import describe
 from tracking.storage.database import Database
@@ -34,7 +34,18 @@ _WITH_REASON = frozenset(
     map(str, (AuditKind.ACKNOWLEDGED, AuditKind.DECLINED, AuditKind.NOTED, AuditKind.REOPENED, AuditKind.SNOOZED))
 )
 _OF_JOBS = frozenset({AuditKind.JOB_STARTED.value, AuditKind.IMPORTED.value})
-COLUMNS = ("seq", "at", "who", "signed_in", "kind", "text", "po_number", "job_id", "detail", "previous")
+COLUMNS = columns(
+    seq=Kind.WHOLE,
+    at=Kind.TIME,
+    who=Kind.TEXT,
+    signed_in=Kind.FLAG,
+    kind=Kind.TEXT,
+    text=Kind.TEXT,
+    po_number=Kind.IDENTIFIER,
+    job_id=Kind.WHOLE,
+    detail=Kind.JSON,
+    previous=Kind.TEXT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +157,12 @@ def names(database: Database) -> list[str]:
 
 def write_entries(database: Database, filters: AuditFilters, *, form: str, file: IO[bytes]) -> int:
     """Write the entries that match as csv or jsonl, newest first, EXPORTED_AT_MOST of them; returns how many."""
-    chunks = _chunks(database, filters)
-    if form == "csv":  # a cell holds text: what other programs can read, too
-        chunks = ([row | {"detail": json.dumps(row["detail"], ensure_ascii=False)} for row in rows] for rows in chunks)
-    return write_rows(chunks, COLUMNS, form=form, file=file)
+    return write_rows(_chunks(database, filters), COLUMNS, form=form, file=file)
 
 
 def record(entry: AuditEntry) -> dict[str, Any]:
     """The entry as a line of an export, and as `tracking audit --json` prints it."""
-    return {name: getattr(entry, name) for name in COLUMNS}
+    return {name: getattr(entry, name) for name in names_of(COLUMNS)}
 
 
 def _chunks(database: Database, filters: AuditFilters) -> Iterator[list[dict[str, Any]]]:

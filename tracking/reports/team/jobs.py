@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.errors import UnknownJob
-from tracking.reports.order_list.exports import write_rows
+from tracking.reports.exports.columns import Kind, columns, names_of
+from tracking.reports.exports.forms import write_rows
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, ORDERS
 from tracking.storage.team.tables import JOB_ORDERS, JOBS
@@ -20,7 +21,14 @@ PAGE_SIZE = 25
 RECENT = 500
 EXPORT_CHUNK = 1000
 OUTCOMES = ("waiting", "done", "skipped")
-TOUCHED_COLUMNS = ("po_number", "provider_id", "outcome", "why", "at", "state")
+TOUCHED_COLUMNS = columns(
+    po_number=Kind.IDENTIFIER,
+    provider_id=Kind.IDENTIFIER,
+    outcome=Kind.TEXT,
+    why=Kind.TEXT,
+    at=Kind.TIME,
+    state=Kind.TEXT,
+)
 _FACTS = (
     "id", "act", "parameters", "filter", "person", "signed_in", "created_at", "state", "total", "done", "skipped",
     "skipped_why", "changed_at", "changed_by", "finished_at",
@@ -167,7 +175,7 @@ def _chunks(database: Database, job_id: int, outcome: str | None) -> Iterator[li
         if not rows:
             return
         last = rows[-1]["order_id"]
-        yield [{name: row[name] for name in TOUCHED_COLUMNS} for row in rows]
+        yield [{name: row[name] for name in names_of(TOUCHED_COLUMNS)} for row in rows]
 
 
 def _orders_of(job_id: int, outcome: str | None) -> Any:
