@@ -507,12 +507,20 @@ def test_exports_hold_every_order_in_three_forms_and_are_in_the_audit_log(
     assert {json.loads(line)["po_number"] for line in lines} == {*names}
     assert set(pd.read_parquet(folder / "orders.parquet")["po_number"]) == {*names}
     assert answer(run("export", folder / "some.csv", "--po-prefix", "M", "--json"))["orders"] == 1
+    written = run("export", "-", "--what", "lines", "--format", "jsonl")
+    assert [json.loads(line)["value"] for line in written.stdout.splitlines()] == ["10.00"] * 3
+    assert "3 lines written" in written.stderr
+    assert answer(run("export", folder / "none.csv", "--what", "deliveries", "--json"))["deliveries"] == 0
     with database.read() as connection:
         details = connection.execute(sa.select(AUDIT_LOG.c.detail).where(AUDIT_LOG.c.kind == "exported")).scalars()
-        assert [each["rows"] for each in details] == [3, 3, 3, 1]
+        assert [(each["what"], each["rows"]) for each in details] == [
+            *[("orders", 3)] * 3, ("orders", 1), ("lines of orders", 3), ("deliveries", 0),
+        ]  # fmt: skip
     entries = answer(run("audit", "--kind", "exported", "--since", "1h", "--json"))
-    assert (entries[0]["seq"], entries[0]["detail"]["rows"]) == (5, 1)
-    assert "Exported orders, as CSV, 1 row" in run("audit", "--limit", "1").stdout
+    assert (entries[2]["seq"], entries[2]["detail"]["rows"]) == (5, 1)
+    listed = run("audit", "--limit", "3").stdout
+    assert "Exported orders, as CSV, 1 row" in listed
+    assert "Exported lines of orders, as JSONL, 3 rows" in listed
     told = answer(run("verify", "--json"))
     assert run("verify", "--expect-audit-head", told["audit_head"]).exit_code == 0
     assert "has no entry 9" in run("verify", "--expect-audit-head", f"9{told['audit_head'][1:]}").stdout

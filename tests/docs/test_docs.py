@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pages_of_docs import PAGES, ROOT, rows
 
 from tracking.alerting.rules import RULES
 from tracking.app.backend import Backend
@@ -24,8 +25,6 @@ from tracking.settings.loading import load
 from tracking.settings.roles import Role
 from tracking.settings.values import Settings
 
-ROOT = Path(__file__).parents[2]
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 TEXT = "\n".join(PAGES.values())
 OPERATING = PAGES["docs/operating.md"]
 SOURCES = "\n".join(path.read_text() for path in (ROOT / "tracking").rglob("*.py"))
@@ -33,17 +32,9 @@ METRICS = "## Health, metrics and logs"
 ROOMS = "|".join(path.stem for path in (ROOT / "tracking").iterdir() if not path.name.startswith("_"))
 
 
-def rows(page: str, heading: str) -> Iterator[list[str]]:
-    """The cells of the first table below the heading, without its head."""
-    table = re.search(r"^\|.*?(?=\n\n|\Z)", PAGES[page].split(f"\n{heading}\n", 1)[1], re.MULTILINE | re.DOTALL)
-    assert table is not None
-    for line in table.group().splitlines()[2:]:
-        yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
-
-
 def test_the_readme_fits_on_a_screen_and_leads_to_every_page() -> None:
     assert len(PAGES["README.md"].splitlines()) <= 80
-    assert len(PAGES) == 10
+    assert len(PAGES) == 11
     assert [page for page in PAGES if page != "README.md" and f"]({page})" not in PAGES["README.md"]] == []
 
 

@@ -26,6 +26,7 @@ from virtual import VirtualLoop, run
 from tracking.access import Person
 from tracking.app import drafts
 from tracking.app.cli.main import app as command_line
+from tracking.reports.exports.writing import EXPORTS
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.tables import CLAIMS as CLAIM_ROWS
@@ -165,12 +166,12 @@ def _commands(folder: Path, canaries: Canaries) -> Iterator[tuple[str, str]]:
         assert result.exit_code == 0, result.output
         yield f"imports {more}", result.output + (outcome.read_text() if outcome.exists() else "")
     for form in ("csv", "jsonl", "parquet"):
-        for more in ([], ["--json"]):
+        for what in EXPORTS:
             file = folder / f"all.{form}"
-            result = CliRunner().invoke(command_line, ["export", str(file), *more])
+            result = CliRunner().invoke(command_line, ["export", str(file), "--what", what, "--json"])
             assert result.exit_code == 0, result.output
             content = pd.read_parquet(file).to_csv() if form == "parquet" else file.read_text()
-            yield f"export {form}", result.output + content
+            yield f"export {what} {form}", result.output + content
 
 
 def _text(app: AppTest) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from fakes import order_json
-from histories import History
+from histories import History, sell
 
 from tracking.orders.model import Line, Witness
 from tracking.orders.observations import Answered
@@ -19,7 +19,6 @@ from tracking.reports.exports.writing import write_export
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.reports.order_page import lines, verdicts
-from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
 
@@ -27,13 +26,6 @@ from tracking.storage.maintenance import verify
 @pytest.fixture
 def history(store: Database) -> History:
     return History(store)
-
-
-def sell(history: History, **currencies: str | None) -> None:
-    """The catalogue tells the currency of these products."""
-    products = [{"id": name, "currency": currency} for name, currency in currencies.items()]
-    stored = {"products": products}
-    history.database.write(lambda connection: facts.set_fact(connection, "catalogue", stored, history.at))
 
 
 def answered(history: History, po_number: str, currency: str | None) -> None:

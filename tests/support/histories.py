@@ -20,7 +20,7 @@ from tracking.provider.responses import ParsedOrder
 from tracking.provider.webhook_bodies import WebhookCall
 from tracking.reports.order import find_order_ids
 from tracking.reports.order_list.narrowing import FLAGGED
-from tracking.storage import orders
+from tracking.storage import facts, orders
 from tracking.storage.database import Database
 from tracking.storage.retention.removal import remove_old
 from tracking.storage.tables import ORDERS
@@ -141,6 +141,13 @@ class History:
         callback = WebhookCall("FulfillmentComplete", None, po_number, self.at, f"digest-{po_number}")
         for _ in range(times):
             self.database.write(lambda connection: ingest.receive_webhook(connection, callback, 120, self.at, PLANNER))
+
+
+def sell(history: History, **currencies: str | None) -> None:
+    """The catalogue tells the currency of these products."""
+    products = [{"id": name, "currency": currency} for name, currency in currencies.items()]
+    stored = {"products": products}
+    history.database.write(lambda connection: facts.set_fact(connection, facts.FactKey.CATALOG, stored, history.at))
 
 
 def find_order_id(database: Database, any_id: str) -> int | None:

@@ -36,9 +36,9 @@ ROWS_READ = 5_000
 _ENDINGS = ("_at", "_after", "_by", "_until")
 _ORDER_TIMES = {name for name in model.ORDER_FIELDS if name.endswith(_ENDINGS)} - {"acknowledged_by"}
 _NUMBERS = frozenset({"units", "units_fulfilled", "value_minor", "cost_minor"})
-_LINE = (*chain.CONTENT_FIELDS, "status", "claims", "cost_minor", "provider_line_id")
-_CALL = ("method", "path", "milliseconds", "outcome")
-_WEBHOOK = ("outcome", "reason", "repeats", "action", "provider_id", "method", "size")
+LINE = (*chain.CONTENT_FIELDS, "status", "claims", "cost_minor", "provider_line_id")
+CALL = ("method", "path", "milliseconds", "outcome")
+WEBHOOK = ("outcome", "reason", "repeats", "action", "provider_id", "method", "size")
 _TIMED = ("at", "received_at", "last_at", "stated_at", "happened_at", "learned_at")
 _WHOLE = (
     "seq",
@@ -99,15 +99,15 @@ def rows_of(connection: Connection, log: StoredLog) -> Iterator[dict[str, Any]]:
     for event_id, entry in log.events:
         yield {"record": "event", **about, "event_id": event_id, **_event(entry, row["po_number"])}
     for line in log.lines:
-        yield {"record": "line", **about, **{name: getattr(line, name, None) for name in _LINE}}
+        yield {"record": "line", **about, **{name: getattr(line, name, None) for name in LINE}}
     calls = select(EXCHANGES).where(EXCHANGES.c.order_id == row["id"]).order_by(EXCHANGES.c.id)
     for call in connection.execute(calls).mappings():
-        named = {name: call[name] for name in _CALL}
+        named = {name: call[name] for name in CALL}
         yield {"record": "call", **about, "at": call["at"], "http_status": call["status"], **named}
     webhooks = select(CALLBACKS).where(CALLBACKS.c.order_id == row["id"]).order_by(CALLBACKS.c.id)
     for webhook in connection.execute(webhooks).mappings():
         times = {name: webhook[name] for name in ("received_at", "last_at", "stated_at")}
-        yield {"record": "webhook", **about, **times, **{name: webhook[name] for name in _WEBHOOK}}
+        yield {"record": "webhook", **about, **times, **{name: webhook[name] for name in WEBHOOK}}
 
 
 def _event(entry: Entry, po_number: str) -> dict[str, Any]:
