@@ -111,7 +111,7 @@ def test_the_check_of_these_tests_finds_what_is_not_guarded() -> None:
 PARTS = ("orders", "lines", "events", "deliveries")
 
 
-def read_back(store: Database, what: str, form: str, now: datetime, **query: object) -> list[dict[str, Any]]:
+def read_back(store: Database, what: str, form: str, now: datetime, **query: Any) -> list[dict[str, Any]]:
     """The rows of an export, as a program reads them."""
     file = io.BytesIO()
     write_export(store, Filters(**query), now, form=form, file=file, what=what)
@@ -121,7 +121,7 @@ def read_back(store: Database, what: str, form: str, now: datetime, **query: obj
             return list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"))))
         case "jsonl":
             return [json.loads(line) for line in file.read().decode().splitlines()]
-    return pq.read_table(file).to_pylist()
+    return list(pq.read_table(file).to_pylist())
 
 
 @pytest.fixture
@@ -132,9 +132,20 @@ def parts(history: History) -> History:
     history.place("A-1", made=lines)
     history.complete("A-1")
     history.place("A-2", made=(Line(1, "DINAR", 150, 1), Line(2, "NOBODY", 500, 2)))
-    subscribed = {"name": "ledger", "url": "https://example.com/secret-path", "state_at": history.at, "state_by": "Ann"}
+    subscribed: dict[str, Any] = {
+        "name": "ledger",
+        "url": "https://example.com/secret-path",
+        "state_at": history.at,
+        "state_by": "Ann",
+    }
     subscribed |= {"created_at": history.at, "created_by": "Ann"}
-    sent = {"subscription_id": 1, "message_id": "msg_1", "event_type": "order.completed", "order_id": 1, "seq": 4}
+    sent: dict[str, Any] = {
+        "subscription_id": 1,
+        "message_id": "msg_1",
+        "event_type": "order.completed",
+        "order_id": 1,
+        "seq": 4,
+    }
     sent |= {"created_at": history.at, "state": "delivered", "attempts": 2, "next_attempt_at": history.at}
     sent |= {"settled_at": history.at, "last_status": 204, "payload": '{"kanari": 1}'}
 
