@@ -1,9 +1,12 @@
 """Alerts arrive, once and with their end, over real sockets; of several processes one sends, whoever is killed."""
 
 import asyncio
+import json
 import os
+import random
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,12 +22,13 @@ from sqlalchemy import Connection
 
 from tracking.access import Access, Person
 from tracking.alerting import listing, snoozing
-from tracking.alerting.messages import Message, Origin
+from tracking.alerting.messages import Gravity, Message, Origin
 from tracking.alerting.notifier import CLAIM, LEAD, Notifier
 from tracking.alerting.rules import ALL
 from tracking.alerting.services import Service, load_services
 from tracking.errors import InvalidNote, NotAllowed, NotPermitted, StoreBusy, StoreError
 from tracking.forecasting import incidents
+from tracking.reports.health import component_status
 from tracking.settings.alerts import QuietHours
 from tracking.storage import facts
 from tracking.storage.database import Database
@@ -511,3 +515,68 @@ def test_there_is_one_alert_at_a_time_of_a_rule_and_a_subject(store: Database, n
     with store.read() as connection:
         assert stored.open_numbers(connection) == {"late": 1}
         assert connection.execute(sa.select(sa.func.count()).select_from(ALERTS)).scalar_one() == 1
+
+
+def test_the_health_names_the_services_and_those_that_take_nothing(
+    store: Database, clock: Clock, make: Make, service: FakeService
+) -> None:
+    def status() -> tuple[str, bool] | None:
+        with store.read() as connection:
+            components = component_status(connection, clock.now)
+        return next(((one.text, one.worrying) for one in components if one.name == "Alerts"), None)
+
+    assert status() is None
+    silent = FakeService("mailto")
+    silent.refuses = True
+    notifier = make(service, silent)
+    run(notifier, clock, 1)
+    assert status() == ("sent to json, mailto", False)
+    subscribe(store, clock.now, "ERP")
+    run(notifier, clock, 5)
+    assert status() == ("sent to json, mailto takes none since 12:00:06", True)
+    clock.pass_by(minutes=5)
+    assert status() is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_is_killed_at_whatever_step_each_trouble_is_told_of_once_more_at_most_for_each_kill(
+    store: Database, clock: Clock, make: Make, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(alerts: Sequence[Alert], *_: Any) -> Message:
+        return Message(json.dumps([[alert.id, alert.ended_at is not None] for alert in alerts]), "", Gravity.INFO)
+
+    monkeypatch.setattr("tracking.alerting.messages.message", named)
+    chance, service = random.Random(seed), FakeService()
+    kills: Counter[int | None] = Counter()
+    processes = [make(service, owner=f"{host}-host/1/x") for host in "ab"]
+    lasting: list[str] = []
+    for step in range(60):
+        if chance.random() < 0.4:
+            lasting.append(f"S{step}")
+            subscribe(store, clock.now, lasting[-1])
+        elif lasting and chance.random() < 0.5:
+            subscribe(store, clock.now, lasting.pop(chance.randrange(len(lasting))), state="active")
+        clock.pass_by(seconds=chance.choice([1, 5, 30, 130]))
+        service.refuses = chance.random() < 0.2
+        number = chance.randrange(2)
+        killed = chance.choice([None, None, None, "claimed", "sent"])
+        if killed is None:
+            asyncio.run(processes[number].turn())
+            continue
+        groups = asyncio.run(processes[number]._next_groups(clock.now))
+        if killed == "sent" and groups:
+            asyncio.run(processes[number]._send(groups))
+            kills.update(alert.id for group in groups for alert in group)
+        processes[number] = make(service, owner=f"{'ab'[number]}-host/1/{step}")
+    service.refuses = False
+    for name in lasting:
+        subscribe(store, clock.now, name, state="active")
+    run(processes[0], clock, *[1000] * 5)
+    told = [(number, ended) for title in service.titles for number, ended in json.loads(title)]
+    assert len(told) > 10
+    for alert in rows(store):
+        messages_of_it = [ended for number, ended in told if number == alert.id]
+        assert messages_of_it == sorted(messages_of_it), "an end before its begin"
+        assert messages_of_it.count(True) >= 1, "nobody heard of its end, or of it at all"
+        assert len(messages_of_it) <= 2 + kills[alert.id]
+        assert alert.next_attempt_at is None

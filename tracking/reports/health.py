@@ -156,8 +156,23 @@ def component_status(connection: Connection, now: datetime) -> tuple[ComponentSt
         ComponentStatus("Polls due", None, f"{due:,}", worrying=due > MANY_DUE),
         *(_loop_status(role, facts, overdue, now) for role in _WORKERS),
         _provider_status(connection, client, now),
+        *_alert_status(facts, now),
         *_removal_status(facts, now),
     )
+
+
+def _alert_status(facts: _Facts, now: datetime) -> Iterable[ComponentStatus]:
+    """Which services take alerts and which do not; nothing where no process sends any now."""
+    at, value = facts.get(FactKey.ALERTS, (None, {}))
+    if not value or now > datetime.fromisoformat(value["until"]):
+        return
+    texts = [
+        f"{name} takes none since {sentences.clock(since, now)}"
+        if (since := _time(value["failing"].get(name)))
+        else name
+        for name in value["services"]
+    ]
+    yield ComponentStatus("Alerts", at, f"sent to {', '.join(texts)}", worrying=bool(value["failing"]))
 
 
 def _removal_status(facts: _Facts, now: datetime) -> Iterable[ComponentStatus]:
