@@ -13,9 +13,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from tracking.app.backend import Backend
 from tracking.app.checks import webhooks
-from tracking.app.checks.alerts import check_alerts
 from tracking.app.checks.console import check_console
+from tracking.app.checks.outgoing import check_alerts
 from tracking.app.checks.provider import ask_provider
 from tracking.app.checks.results import CheckResult, Outcome
 from tracking.app.checks.secret_files import check_secrets
@@ -72,6 +73,20 @@ def test_alerts_that_cannot_be_sent_are_said(folder: Path, monkeypatch: pytest.M
     assert "kanari" not in repr(said)
 
 
+def test_a_file_of_outgoing_webhooks_is_checked_and_ends_a_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING_HOOKS", "hooks.toml")
+    wrong = {None: "cannot be read", "[hooks": "no TOML", '[[hooks]]\nname="a"\nurl="http://x.example"': "URL"}
+    for text, words in wrong.items():
+        if text is not None:
+            (folder / "hooks.toml").write_text(text)
+        [said] = [each for each in json.loads(check("--json").stdout) if each["name"] == "outgoing webhooks"]
+        assert (said["outcome"], words in said["text"]) == ("failure", True), said
+    with pytest.raises(SettingsError, match="TRACKING_HOOKS"):
+        Backend(load())
+    (folder / "hooks.toml").write_text('[[hooks]]\nname="a"\nurl="https://x.example"')
+    assert "1 subscription in hooks.toml can be used" in check("--json").stdout
+
+
 def test_with_nothing_set_all_is_well_and_nothing_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "127.0.0.1")
     monkeypatch.setenv("STREAMLIT_SERVER_PORT", "1")
@@ -89,7 +104,7 @@ def test_with_nothing_set_all_is_well_and_nothing_is_made(folder: Path, monkeypa
         "console",
         "API",
     )
-    assert results == dict.fromkeys((*names, "webhook address", "alerts"), "ok")
+    assert results == dict.fromkeys((*names, "webhook address", "alerts", "outgoing webhooks"), "ok")
     assert [each.name for each in folder.iterdir()] == [".env"]
     table = check().stdout
     assert "simulated by the embedded sandbox" in " ".join(table.split())

@@ -108,6 +108,7 @@ class Backend:
             embedded_sandbox.announce(settings)
         elif calls:
             check_environment()
+        outgoing.check_hooks(settings)
         self.settings = settings
         self.clock = clock
         self.database = store or database.connect(settings.database_url)

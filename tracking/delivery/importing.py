@@ -73,6 +73,18 @@ def import_file(
     return Imported(tuple(added), tuple(left))
 
 
+def check_file(file: Path, allowed: Iterable[IpNetwork]) -> int:
+    """Check that all of the file can be used, without adding any; returns how many it names.
+
+    Raises InvalidSubscription with what is wrong in the first one that cannot be used.
+    """
+    entries, allowed = list(_entries(file)), tuple(allowed)
+    for hook, _ in entries:
+        if problems := subscribing.problems_of(hook, allowed):
+            raise InvalidSubscription([Problem(f"{hook.name}: {each.where}", each.message) for each in problems])
+    return len(entries)
+
+
 def _removed(connection: Any) -> Iterator[str]:
     for name in subscriptions.removed_names(connection):
         yield name.partition(REMOVED_MARK)[0]

@@ -74,6 +74,11 @@ def add(
     return secret
 
 
+def problems_of(hook: NewHook, allowed: Iterable[IpNetwork]) -> list[Problem]:
+    """List all that is wrong with a subscription that is asked for."""
+    return _checked(hook, allowed)[1]
+
+
 def _row(hook: NewHook, cipher: SecretCipher, allowed: Iterable[IpNetwork], secret: Secret) -> dict[str, Any]:
     target, problems = _checked(hook, allowed)
     if problems or target is None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tracking.app.checks.alerts import check_alerts
 from tracking.app.checks.api import check_api
 from tracking.app.checks.console import check_console
+from tracking.app.checks.outgoing import check_alerts, check_outgoing
 from tracking.app.checks.provider import check_provider
 from tracking.app.checks.results import Check, CheckResult, Outcome
 from tracking.app.checks.secret_files import check_secrets
@@ -22,6 +22,7 @@ CHECKS: Mapping[str, Check] = {
     "console": check_console,
     "API": check_api,
     "alerts": check_alerts,
+    "outgoing webhooks": check_outgoing,
 }
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from tracking.access import Person
+from tracking.app.folders import console_folder
 from tracking.delivery.deliverer import Deliverer
-from tracking.delivery.importing import import_file
+from tracking.delivery.importing import check_file, import_file
 from tracking.delivery.posting import Poster
 from tracking.delivery.signing import SecretCipher
 from tracking.errors import ClaimsUnavailable, InvalidSubscription, Problem, SettingsError
@@ -23,13 +24,27 @@ def make_deliverer(database: Database, settings: Settings, owner: str, clock: Ca
     return Deliverer(database, Poster(allowed), cipher, owner=owner, clock=clock, allowed=allowed)
 
 
+def check_hooks(settings: Settings) -> int:
+    """Check the file that the settings name, before anything starts; returns how many subscriptions are in it.
+
+    Raises SettingsError where something in it cannot be used.
+    """
+    if settings.hooks is None:
+        return 0
+    try:
+        return check_file(console_folder() / settings.hooks, settings.hooks_allow)
+    except InvalidSubscription as exc:
+        raise SettingsError([Problem("TRACKING_HOOKS", str(each)) for each in exc.problems]) from None
+
+
 def add_hooks(database: Database, settings: Settings, now: datetime) -> None:
     """Add the subscriptions of the file that the settings name, where they are missing. Raises SettingsError."""
     if settings.hooks is None:
         return
     cipher, by = SecretCipher(settings.claims_keys()), Person(audit_log.AT_START)
+    file = console_folder() / settings.hooks
     try:
-        imported = import_file(database, settings.hooks, cipher=cipher, allowed=settings.hooks_allow, by=by, now=now)
+        imported = import_file(database, file, cipher=cipher, allowed=settings.hooks_allow, by=by, now=now)
     except InvalidSubscription as exc:
         raise SettingsError([Problem("TRACKING_HOOKS", str(each)) for each in exc.problems]) from exc
     except ClaimsUnavailable as exc:
