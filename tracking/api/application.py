@@ -85,7 +85,12 @@ def _http_refusal(routers: Iterable[APIRouter], request: Request, status: int) -
 
 def _places(errors: Any) -> list[Problem]:
     """What pydantic found, without what came in."""
-    return [Problem(".".join(map(str, error["loc"][1:])), str(error["msg"])[:200]) for error in errors]
+    return [Problem(".".join(map(str, error["loc"][1:])), _message(error)) for error in errors]
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    unknown = error["type"] == "extra_forbidden"
+    return "is not taken here: check how it is spelt" if unknown else str(error["msg"])[:200]
 
 
 def _caller(request: Request) -> Caller:
