@@ -1,4 +1,5 @@
 import asyncio
+import ipaddress
 import itertools
 import json
 from datetime import timedelta
@@ -13,6 +14,7 @@ from tracking import ingest, tracing
 from tracking.delivery import resending, subscribing
 from tracking.delivery.posting import Poster, Reply
 from tracking.delivery.signing import signing_secrets
+from tracking.delivery.targets import TargetRefused, check_ip, read_url
 from tracking.errors import NotAllowed
 from tracking.orders.model import Witness
 from tracking.orders.observations import Declined, Observation, Polled, utc_now
@@ -21,6 +23,7 @@ from tracking.storage import orders
 from tracking.storage.integration import late_orders
 from tracking.storage.integration.notifications import nobody_notified
 from tracking.storage.integration.tables import DELIVERIES, SUBSCRIPTIONS
+from tracking.storage.maintenance import restore_mark
 from tracking.storage.tables import ORDERS
 from tracking.storage.team.tables import AUDIT_LOG
 
@@ -259,15 +262,83 @@ def test_two_that_deliver_at_once_never_hold_the_same_delivery(outgoing: Outgoin
 
 
 def test_a_lease_of_one_that_died_ends_and_the_same_is_sent_again(outgoing: Outgoing) -> None:
+    class Slow(ScriptedPoster):
+        async def post(self, *what: Any) -> Reply:
+            assert await asyncio.to_thread(outgoing.deliver, poster, seconds=61) == 1
+            return await super().post(*what)
+
+    outgoing.subscribe()
+    order_id = outgoing.accepted()
+    poster, slow, stopped = ScriptedPoster(), Slow(), ScriptedPoster()
+    held_up, slowly = outgoing.deliverer(stopped, "here/2/b"), outgoing.deliverer(slow, "here/3/c")
+    [held] = asyncio.run(held_up.begin_due(outgoing.now, 9))
+    assert outgoing.deliver(poster, seconds=30) == 0
+    outgoing.clock.pass_by(seconds=31)
+    [taken] = asyncio.run(slowly.begin_due(outgoing.now, 9))
+    asyncio.run(slowly.deliver(taken))  # meanwhile its lease ends, and another process posts the same
+    outgoing.polled(order_id, "Completed")
+    assert outgoing.deliver(poster) == 2
+    asyncio.run(held_up.deliver(held))
+    assert stopped.posted == [], "the first one lived after all, and what comes after it was sent"
+    assert [row["state"] for row in outgoing.rows()] == ["delivered"] * 3
+    assert [(row["delivery_id"], row["number"]) for row in outgoing.attempts()] == [(1, 1), (1, 2), (2, 1), (3, 1)]
+    assert slow.posted == poster.posted[:1]
+
+
+def test_what_was_planned_before_the_clock_was_set_back_is_sent_soon(outgoing: Outgoing) -> None:
     outgoing.subscribe()
     outgoing.accepted()
-    dead, poster = outgoing.deliverer(ScriptedPoster(), "here/2/b"), ScriptedPoster()
-    [held] = asyncio.run(dead.begin_due(outgoing.now, 9))
-    assert outgoing.deliver(poster, seconds=30) == 0
-    assert outgoing.deliver(poster, seconds=31) == 1
-    asyncio.run(dead.deliver(held))  # it lived after all, and posted the same
-    assert [row["state"] for row in outgoing.rows()] == ["delivered"]
-    assert [row["number"] for row in outgoing.attempts()] == [1, 2]
+    poster = ScriptedPoster(DOWN, DOWN)
+    outgoing.deliver(poster)
+    outgoing.accepted("demo-0002", "BLK-2")
+    asyncio.run(outgoing.deliverer(poster).begin_due(outgoing.now + timedelta(minutes=1), 9))
+    assert outgoing.deliver(poster, days=-2) == 0
+    asyncio.run(outgoing.deliverer(poster).tidy())
+    assert outgoing.deliver(poster) == 1, "one delivery asks whether the receiver is there again"
+    row = outgoing.row()
+    assert (row["failures"], row["failing_since"], row["failed_at"]) == (2, outgoing.now, outgoing.now)
+    assert outgoing.deliver(poster, seconds=61) == 2
+
+
+def test_from_a_store_that_was_restored_nothing_leaves_before_it_is_reconciled(outgoing: Outgoing) -> None:
+    outgoing.subscribe()
+    outgoing.accepted()
+    outgoing.clock.now = outgoing.rows(ORDERS)[0]["late_at"] + timedelta(seconds=1)
+    outgoing.store.write(lambda connection: restore_mark.mark_restored(connection, outgoing.now, outgoing.now))
+    poster = ScriptedPoster()
+    assert outgoing.deliver(poster) == 0
+    asyncio.run(outgoing.deliverer(poster).note_late_orders())
+    assert outgoing.types() == ["order.accepted"], "the order may have completed since the backup"
+    outgoing.store.write(lambda connection: restore_mark.remove_mark(connection, {}, outgoing.now))
+    asyncio.run(outgoing.deliverer(poster).note_late_orders())
+    assert outgoing.deliver(poster) == 2
+
+
+def test_an_answer_whose_body_never_ends_is_an_answer() -> None:
+    async def run() -> Reply:
+        ended = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\nthanks")
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            ended.set()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            target = read_url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", THIS_MACHINE)
+            reply = await Poster(THIS_MACHINE, seconds=0.3).post(target, "{}", {})
+            await ended.wait()
+        return reply
+
+    assert asyncio.run(run()) == Reply(200, "thanks")
+
+
+@pytest.mark.parametrize("address", ["fec0::1", "192.0.0.8", "192.88.99.1", "3fff::1", "64:ff9b::7f00:1", "ff0e::1"])
+def test_addresses_that_are_not_of_the_public_internet_are_not_sent_to(address: str) -> None:
+    with pytest.raises(TargetRefused):
+        check_ip(ipaddress.ip_address(address), "https", ())
 
 
 def test_an_order_that_becomes_late_is_told_of_once(outgoing: Outgoing) -> None:

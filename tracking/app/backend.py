@@ -257,7 +257,6 @@ class Backend:
             sender = Sender(*parts, address=self.callback_address, wake=self._wake, **leasing)
             sending = SendLoop(sender, self._heartbeat, self.clock, timeout)
             loops.append(self._send(sending, Reconciler(self.database, discovery, sender, self.clock)))
-            loops.append(self._deliver())
         return loops
 
     def _make_demonstration(self, embedded: EmbeddedSandbox, sandbox: "Sandbox") -> Demonstration | None:
@@ -295,16 +294,16 @@ class Backend:
         await polling.run()
 
     async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
-        """Send, once the reconciler has found out whether the store was restored from a backup."""
+        """Send and deliver, once the reconciler has found out whether the store was restored from a backup."""
         await self._wait_prepared()
         await reconciler.detect_restore()
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
+            group.create_task(self._deliver())
             group.create_task(run_loop("reconciler", reconciler.reconcile, RECONCILE_EVERY))
 
     async def _deliver(self) -> None:
-        """Deliver events to other systems, once the demonstration's past is written."""
-        await self._wait_prepared()
+        """Deliver events to other systems."""
         deliverer = outgoing.make_deliverer(self.database, self.settings, self._owner, self.clock)
         await DeliveryLoop(deliverer, self._heartbeat, self.clock).run()
 

@@ -2,7 +2,8 @@
 
 What is posted was committed before, so that whoever is killed posts the same again, under the same id. A delivery is
 delivered once its receiver has answered with 2xx and never sooner; each subscription has places of its own, so that
-one that answers slowly holds up nobody else.
+one that answers slowly holds up nobody else. From a store that was restored from a backup nothing leaves until it is
+reconciled: what it says of orders may be over.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tracking import tracing
 from tracking.access import Person
 from tracking.delivery.payloads import render
 from tracking.delivery.posting import WHOLE_SECONDS, Poster, Reply
-from tracking.delivery.retries import decide
+from tracking.delivery.retries import LONGEST_WAIT, decide
 from tracking.delivery.signing import SecretCipher, signed_headers, signing_secrets
 from tracking.delivery.targets import TargetRefused, read_url
 from tracking.errors import ClaimsUnavailable, UnknownOrder
@@ -36,6 +37,7 @@ from tracking.storage.facts import hold
 from tracking.storage.integration import deliveries, late_orders, subscriptions
 from tracking.storage.integration.deliveries import Attempt
 from tracking.storage.integration.subscriptions import SubscriptionState
+from tracking.storage.maintenance import restore_mark
 from tracking.storage.team import audit_log
 from tracking.storage.team.audit_log import AuditKind
 from tracking.tracing import Step
@@ -56,6 +58,8 @@ class Leased:
 
     row: RowMapping
     subscription: RowMapping
+    start_by: datetime
+    """What has not left by then is left to the next lease, lest it overtake what somebody else sends after it."""
 
 
 class Deliverer:
@@ -93,10 +97,12 @@ class Deliverer:
         with self._database.read() as connection:
             due = [(row, self._free_places(row, now)) for row in subscriptions.active(connection)]
             due = [(row, free) for row, free in due if free > 0 and deliveries.any_due(connection, row["id"], now)]
+            if due and restore_mark.find_mark(connection) is not None:
+                return []
         return sorted(due, key=lambda one: -one[1])
 
     def _free_places(self, row: Mapping[Any, Any], now: datetime) -> int:
-        if row["retry_at"] is not None and row["retry_at"] > now:
+        if row["retry_at"] is not None and now < row["retry_at"] <= now + LONGEST_WAIT:  # else the clock was set back
             return 0
         return (1 if row["failures"] else PLACES_EACH) - self._in_flight[row["id"]]
 
@@ -109,15 +115,21 @@ class Deliverer:
             limit = min(free, places - len(leased))
             if limit > 0:
                 rows = deliveries.lease_deliveries(connection, subscription["id"], now, limit=limit, **holding)
-                leased += [Leased(row, subscription) for row in rows]
+                leased += [Leased(row, subscription, now + LEASE / 2) for row in rows]
         return leased
 
     async def deliver(self, leased: Leased, answered: Callable[[], None] = lambda: None) -> None:
-        """Post a leased delivery once, and record what came of it; calls `answered` when its place is free again."""
+        """Post a leased delivery once, and record what came of it; calls `answered` when its place is free again.
+
+        It is not posted where that could outlast its lease: whoever holds it next does.
+        """
         subscription_id = leased.subscription["id"]
         try:
             payload = leased.row["payload"] or await self._first_payload(leased.row)
             started_at, began = self._clock(), time.monotonic()
+            if started_at > leased.start_by:
+                log.warning("a delivery was held up, and is left to its next lease")
+                return
             reply = (
                 Reply(error="its order is not stored any more")
                 if payload is None
@@ -215,7 +227,7 @@ class Deliverer:
     def _newly_late(self, now: datetime) -> list[list[int]] | None:
         """The orders that notifications are missing of, in pages; None where there is nothing to write."""
         with self._database.read() as connection:
-            if not late_orders.wanting(connection):
+            if not late_orders.wanting(connection) or restore_mark.find_mark(connection) is not None:
                 return None
             until = late_orders.looked_until(connection, now)
             at, last, pages = until - late_orders.OVERLAP, 0, list[list[int]]()
@@ -235,4 +247,7 @@ class Deliverer:
     def _tidy_step(self, connection: Connection) -> bool:
         now = self._clock()
         before = now - late_orders.KEEP
-        return deliveries.drop_useless(connection, before, now) + deliveries.remove_old(connection, before) > 0
+        hastened = deliveries.hasten(connection, now, now + LONGEST_WAIT, now + LEASE)
+        return (
+            hastened + deliveries.drop_useless(connection, before, now) + deliveries.remove_old(connection, before) > 0
+        )

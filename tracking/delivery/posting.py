@@ -22,6 +22,8 @@ from tracking.delivery.targets import IpAddress, IpNetwork, Target, TargetRefuse
 from tracking.errors import causes_of
 
 CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 5.0  # for what follows the answer's status
+CLOSE_SECONDS = 1.0
 WHOLE_SECONDS = 20.0
 ANSWER_BYTES = 16_384  # read of an answer at the most
 ANSWER_LENGTH = 500  # characters of it that are stored
@@ -111,8 +113,8 @@ class Poster:
     async def post(self, target: Target, payload: str, headers: Mapping[str, str]) -> Reply:
         """Post once. What goes wrong is in the reply; nothing in it is of the payload or of a URL's query."""
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._post(target, payload.encode(), headers)
+            async with asyncio.timeout(self._seconds) as whole:
+                return await self._post(target, payload.encode(), headers, whole)
         except (TimeoutError, httpcore.TimeoutException):
             return Reply(error=f"no answer within {self._seconds:g} seconds")
         except TargetRefused as exc:
@@ -120,7 +122,7 @@ class Poster:
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as exc:
             return Reply(error=_reason(exc))
 
-    async def _post(self, target: Target, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def _post(self, target: Target, body: bytes, headers: Mapping[str, str], whole: asyncio.Timeout) -> Reply:
         network = _CheckedNetwork(target.scheme, self._allowed, self._resolve)
         url = httpcore.URL(
             scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
@@ -135,7 +137,10 @@ class Poster:
             ) as pool,
             pool.stream("POST", url, headers=sent, content=body, extensions={"timeout": timeouts}) as response,
         ):
-            answer = await _beginning(response)
+            # With its status it is decided, however long the rest takes.
+            until = min(whole.when() or 0, asyncio.get_running_loop().time() + ANSWER_SECONDS)
+            whole.reschedule(until + CLOSE_SECONDS)
+            answer = await _beginning(response, until)
         given = {name.lower(): value for name, value in response.headers}
         retry_after = given.get(b"retry-after", b"").decode("latin-1")[:100] or None
         return Reply(response.status, answer, retry_after)
@@ -146,14 +151,19 @@ class Poster:
         return self._certificates
 
 
-async def _beginning(response: httpcore.Response) -> str | None:
-    """The beginning of the answer, as text that can be stored; what breaks off after its status was an answer."""
+async def _beginning(response: httpcore.Response, until: float) -> str | None:
+    """The beginning of the answer, as text that can be stored, as far as it is there until then by the loop's clock.
+
+    What breaks off or stops after its status was an answer.
+    """
     read = bytearray()
-    with contextlib.suppress(httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
-        async for chunk in response.aiter_stream():
-            read += chunk
-            if len(read) >= ANSWER_BYTES:
-                break
+    broken = httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, TimeoutError
+    with contextlib.suppress(*broken):
+        async with asyncio.timeout_at(until):
+            async for chunk in response.aiter_stream():
+                read += chunk
+                if len(read) >= ANSWER_BYTES:
+                    break
     text = bytes(read[:ANSWER_BYTES]).decode("utf-8", "replace").replace("\x00", "\ufffd").strip()
     return text[:ANSWER_LENGTH] or None
 

@@ -19,6 +19,8 @@ WAITS = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 45, 120, 300, 60
 JITTER = 0.2
 GIVE_UP_AFTER = timedelta(days=3)
 LONGEST_RETRY_AFTER = timedelta(hours=6)
+LONGEST_WAIT = max(WAITS[-1] * (1 + JITTER), LONGEST_RETRY_AFTER)
+"""Nothing waits for longer; what seems to was planned before the clock was set back."""
 IN_A_ROW = 5
 """So many failures without a success between them are the receiver's, whatever it answers."""
 GONE = 410
@@ -42,9 +44,8 @@ def decide(
     reply: Reply, row: Mapping[Any, Any], attempts: int, started_at: datetime, now: datetime, rng: random.Random
 ) -> Decision:
     """Decide after a failure: `row` is the subscription, `attempts` the delivery's number of them with this one."""
-    is_new = (
-        row["failed_at"] is None or started_at >= row["failed_at"]
-    )  # else it is the same outage as one that is noted
+    # Else it is the same outage as one that is noted. (One to come was noted before the clock was set back.)
+    is_new = row["failed_at"] is None or not started_at < row["failed_at"] <= now
     failures = row["failures"] + is_new
     of_receiver = is_of_receiver(reply) or failures >= IN_A_ROW
     asked = parse_retry_after(reply.retry_after, now)

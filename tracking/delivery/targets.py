@@ -15,6 +15,9 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 LONGEST_URL = 1000
 # 64:ff9b::/96 leads to the IPv4 address in its last 32 bits, and ::/96 once did.
 _WRAPS_IPV4 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+# Not on the public internet either, which not every Python says: protocols' own, relays' and examples' addresses, and
+# what was for one site before there were unique local addresses.
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20")))
 _LOOKS_LIKE_A_NUMBER = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)")
 
 
@@ -146,4 +149,5 @@ def _unwrapped(address: IpAddress) -> Iterator[IpAddress]:
 
 
 def _is_public(address: IpAddress) -> bool:
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    special = address.is_multicast or address.is_reserved or address.is_unspecified
+    return address.is_global and not special and not any(address in network for network in _NOT_PUBLIC)

@@ -135,6 +135,20 @@ def add_missing(connection: Connection, rows: Sequence[Mapping[str, Any]], now: 
     return len(rows)
 
 
+def hasten(connection: Connection, now: datetime, furthest: datetime, longest_lease: datetime) -> int:
+    """Make a few due that are planned for after `furthest`, as the clock was set back; returns how many.
+
+    No lease lasts until after `longest_lease` then: what holds it may have died before.
+    """
+    shortened = update(DELIVERIES).where(DELIVERIES.c.lease_owner.is_not(None))
+    connection.execute(shortened.where(DELIVERIES.c.lease_until > longest_lease).values(lease_until=longest_lease))
+    too_far = select(DELIVERIES.c.id).where(WAITING, DELIVERIES.c.next_attempt_at > furthest)
+    too_far = too_far.where(DELIVERIES.c.subscription_id.in_(select(SUBSCRIPTIONS.c.id))).limit(ROWS_AT_ONCE)
+    return connection.execute(
+        update(DELIVERIES).where(DELIVERIES.c.id.in_(too_far)).values(next_attempt_at=now)
+    ).rowcount
+
+
 def drop_useless(connection: Connection, before: datetime, now: datetime) -> int:
     """Drop a few that wait for a removed subscription, or have waited since before this time; returns how many."""
     removed = select(SUBSCRIPTIONS.c.id).where(SUBSCRIPTIONS.c.state == "removed")

@@ -101,6 +101,6 @@ def note_success(connection: Connection, subscription_id: int, now: datetime) ->
 
 def note_failure(connection: Connection, row: RowMapping, now: datetime, retry_at: datetime | None) -> None:
     """Note a failure, and until when nothing is tried; `row` is the subscription as it is locked."""
-    values = {"failures": row["failures"] + 1, "failing_since": row["failing_since"] or now, "failed_at": now}
+    values = {"failures": row["failures"] + 1, "failing_since": min(row["failing_since"] or now, now), "failed_at": now}
     connection.execute(_UPDATE, {"changed_id": row["id"], "retry_at": retry_at, **values})
     hold(connection)
