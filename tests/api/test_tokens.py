@@ -1,19 +1,25 @@
 """Who may ask: a token is kept as its hash, counts until it is revoked, and each of its reads is on record."""
 
+import json
 import re
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from api_client import ANN, Ask
 from fakes import Clock, request
+from typer.testing import CliRunner
 
 from tracking import ingest
 from tracking.access import Access, Person
 from tracking.api.callers.tokens import make_token, revoke_token
 from tracking.api.edge import Api
+from tracking.app.cli.main import app
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted
 from tracking.reports.team.audit import AuditFilters, entries
+from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.integration.tables import API_TOKENS, API_USE
 from tracking.storage.tables import FACTS
@@ -70,6 +76,35 @@ def test_without_a_token_that_counts_there_is_no_answer(
     revoke_token(store, "viewer-token", by=ANN, now=clock())
     assert ask("/api/v1/me").status_code == 401
     assert ask("/api/v1/me", token="operator").status_code == 200
+
+
+def test_the_command_line_makes_lists_and_revokes_tokens(
+    migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shutil.copy(migrated_file, tmp_path / "tracking.db")
+    monkeypatch.setenv("TRACKING_DATABASE_URL", f"sqlite:///{file}")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["tokens", *arguments])
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    token = run("add", "billing", "--role", "operator").strip()
+    assert re.fullmatch(r"trk_[\w-]{43}", token)
+    assert json.loads(run("add", "reports", "--json"))["role"] == "viewer"
+    run("add", "billing", code=1)
+    run("add", "other", "--role", "admin", code=2)
+    run("revoke", "nobody", code=1)
+    assert "is revoked" in run("revoke", "billing")
+    assert json.loads(run("revoke", "billing", "--json")) == {"name": "billing", "revoked": False}
+    listed = json.loads(run("list", "--json"))
+    assert [(each["name"], each["role"], each["revoked_at"] is None) for each in listed] == [
+        ("reports", "viewer", True),
+        ("billing", "operator", False),
+    ]
+    assert token not in run("list") + run("list", "--json")
+    database.connect(f"sqlite:///{file}").close()
 
 
 def test_reads_are_counted_and_each_hour_is_an_entry_of_the_audit_log(

@@ -71,7 +71,7 @@ def get(backend: Backend, *paths: str, method: str = "GET", body: bytes = b"") -
 def test_each_role_brings_its_routes(make: Make, roles: set[Role]) -> None:
     backend = make(*roles)
     paths = {getattr(route, "path", "") for route in backend.routes()}
-    assert {"/healthz", "/readyz", "/metrics"} <= paths
+    assert {"/healthz", "/readyz", "/metrics", "/api/{rest:path}", "/mcp"} <= paths
     assert (WEBHOOK_PATH + "{token}" in paths) == (Role.WEBHOOKS in roles)
 
 

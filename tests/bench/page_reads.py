@@ -8,14 +8,20 @@ import contextlib
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bulk
-from sqlalchemy import select
+from sqlalchemy import Table, func, select
 
+from tracking.access import Access
 from tracking.alerting import listing
 from tracking.alerting.troubles import find_troubles
+from tracking.api import cursors, reading
+from tracking.api.callers.tokens import Caller
+from tracking.api.feed import Asked, feed_document
+from tracking.api.mcp.tools import ExplainOrder, OrdersNeedingAPerson, explain_order, orders_needing_a_person
+from tracking.api.service import Service
 from tracking.errors import NotAllowed
 from tracking.forecasting.incidents import stored_late_orders
 from tracking.orders.vocabulary import EventKind
@@ -47,7 +53,8 @@ from tracking.reports.team.audit import AuditFilters
 from tracking.reports.team.drills import newest_drills, running_drill
 from tracking.reports.team.saved_views import saved_views
 from tracking.storage.database import Database
-from tracking.storage.tables import ORDERS
+from tracking.storage.integration.event_feed import Horizon
+from tracking.storage.tables import EVENTS, ORDERS
 from tracking.submissions import results
 from tracking.submissions.files import CheckedFile
 from tracking.team import jobs
@@ -57,7 +64,15 @@ USUAL, DEEP, SEARCH, EXPORT = "usual", "deep", "search", "export"
 FILTERED = "orders, filtered"
 # What reads the newest so many of a span, or counts up to so many.
 FULL_FROM = dict.fromkeys(
-    ("decisions", "counts of the views", "logs: volume of webhooks", "handover of a shift"), 100_000
+    (
+        "API: counts",
+        "assistants: orders that need a decision",
+        "decisions",
+        "counts of the views",
+        "logs: volume of webhooks",
+        "handover of a shift",
+    ),
+    100_000,
 )
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
@@ -93,6 +108,7 @@ def page_reads(now: datetime) -> list[PageRead]:
         ("logs", _logs(now)),
         ("insights", _insights(now)),
         ("team", _team(now)),
+        ("API", _api(now)),
     )
     usual = [
         PageRead(name, page, read, full_from=FULL_FROM.get(name, 0))
@@ -330,6 +346,91 @@ def _team(now: datetime) -> Reads:
         "handover of a shift": lambda store: handover.handover(store, now - timedelta(hours=8), now),
         "handover: last sign-ins": lambda store: handover.last_sign_ins(store, "Ann 1"),
     }
+
+
+def _api(now: datetime) -> Reads:
+    """What other systems ask for: pages of lists from their beginning and from far behind, one order, and the feed."""
+    lists = {
+        "a page of orders": Filters(),
+        "orders of a state": Filters(states=("Cancelled",)),
+        "orders that need a decision": Filters(view="attention"),
+        "orders above a value since a time": Filters(min_minor=900_000, created_from=now - WEEK),
+    }
+    begun: Reads = {
+        f"API: {name}": functools.partial(_api_page, filters=chosen, now=now) for name, chosen in lists.items()
+    }
+    sorts = ("placed", "value", "completed", "state")
+    behind: Reads = {
+        f"API: a page from the middle by {sort}": functools.partial(_middle_page, filters=Filters(sort=sort), now=now)
+        for sort in sorts
+    }
+    asked = Asked(None, None, (), 100)
+    return (
+        begun
+        | behind
+        | {
+            "API: one order": lambda store: reading.order_document(store, _some_po_number(store), now),
+            "API: lines of an order": lambda store: reading.lines_document(store, _some_po_number(store), None, 100),
+            "API: events of an order": lambda store: reading.order_events_document(
+                store, _some_po_number(store), None, 100
+            ),
+            "API: the feed from its beginning": lambda store: feed_document(store, Horizon(), asked),
+            "API: the feed since an hour ago": lambda store: feed_document(
+                store, Horizon(), replace(asked, since=now - timedelta(hours=1))
+            ),
+            "API: the feed from its middle": lambda store: feed_document(
+                store, Horizon(), replace(asked, cursor=_middle_of_feed(store))
+            ),
+            "API: counts": lambda store: reading.counts_document(store, "api:bench", now),
+            "API: health": lambda store: reading.health_document(store, now),
+            "assistants: orders that need a decision": lambda store: orders_needing_a_person(
+                _service(store, now), _CALLER, OrdersNeedingAPerson(), now
+            ),
+            "assistants: an order explained": lambda store: explain_order(
+                _service(store, now), _CALLER, ExplainOrder(order=_some_po_number(store)), now
+            ),
+        }
+    )
+
+
+_CALLER = Caller(0, "bench", Access.VIEWER, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def _service(store: Database, now: datetime) -> Service:
+    return Service(store, lambda: now, ["a secret of the tests"], lambda: None)
+
+
+def _api_page(store: Database, filters: Filters, now: datetime) -> object:
+    return reading.orders_document(store, replace(filters, page_size=100), None, now)
+
+
+def _middle_page(store: Database, filters: Filters, now: datetime) -> object:
+    cursor = _cursor_at(store, filters, _middle(store, ORDERS))
+    return reading.orders_document(store, replace(filters, page_size=100), cursor, now)
+
+
+@functools.cache
+def _cursor_at(store: Database, filters: Filters, order_id: int) -> str:
+    with store.read() as connection:
+        return cursors.encode(reading.list_name(filters), search.place_of(connection, filters, order_id))
+
+
+@functools.cache
+def _middle(store: Database, table: Table) -> int:
+    with store.read() as connection:
+        newest = connection.execute(select(func.max(table.c.id))).scalar_one()
+        return int(connection.execute(select(func.min(table.c.id)).where(table.c.id >= newest // 2)).scalar_one())
+
+
+def _middle_of_feed(store: Database) -> str:
+    return cursors.encode("events", [_middle(store, EVENTS), 0, 0])
+
+
+@functools.cache
+def _some_po_number(store: Database) -> str:
+    with store.read() as connection:
+        some = select(ORDERS.c.po_number).where(ORDERS.c.id == order_of_some_lines(store))
+        return str(connection.execute(some).scalar_one())
 
 
 @functools.cache

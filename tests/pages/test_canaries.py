@@ -23,7 +23,9 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 from virtual import VirtualLoop, run
 
-from tracking.access import Person
+from tracking.access import Access, Person
+from tracking.api.callers import tokens
+from tracking.api.mcp.tools import TOOLS, use_tool
 from tracking.app import drafts
 from tracking.app.cli.main import app as command_line
 from tracking.reports.exports.writing import EXPORTS
@@ -115,6 +117,29 @@ async def _strangers(desk: Desk, canaries: Canaries) -> None:
             await desk.hooks.request(method, path, params={"key": canaries.new("address")}, content=body)
 
 
+async def _asked_by_others(desk: Desk, canaries: Canaries) -> str:
+    """What other systems and their assistants are told of the orders, with an operator's token."""
+    token = tokens.make_token(desk.backend.database, "canary", Access.OPERATOR, by=Person("Ann"), now=datetime.now(UTC))
+    canaries.saw("api token", token)
+    order = (f"/orders/{name}{part}" for name in SHOWN for part in ("", "/lines", "/events"))
+    paths = [
+        f"/api/v1{path}" for path in (*order, "/orders?limit=500", "/events?limit=500", "/counts", "/health", "/me")
+    ]
+    caller = tokens.find_caller(desk.backend.database, token)
+    assert caller is not None
+    transport, now = httpx.ASGITransport(desk.backend.asgi(lifespan=False)), datetime.now(UTC)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://console.internal", headers=headers) as client:
+        answers = [await client.get(path) for path in paths]
+        answers += [await client.post("/api/v1/orders", json={"PONumber": canaries.new("claim")})]
+    assert {answer.status_code for answer in answers} == {200, 422}
+    asked: list[tuple[str, dict[str, str]]] = [("explain_order", {"order": name}) for name in SHOWN]
+    asked += [(name, {}) for name in ("find_orders", "orders_needing_a_person", "counts")]
+    service = desk.backend.api.service
+    told = [use_tool(service, caller, TOOLS[name], given, now)[0] for name, given in asked]
+    return "".join(answer.text for answer in answers[:-1]) + json.dumps(told)
+
+
 async def _figures(desk: Desk) -> str:
     """What /healthz and /metrics say."""
     transport = httpx.ASGITransport(desk.backend.asgi(lifespan=False))
@@ -133,7 +158,8 @@ def _day(folder: Path, url: str, canaries: Canaries, secrets: dict[str, str]) ->
             await desk.submit([request(canaries, number) for number in range(ORDERS_PLACED)])
             await _strangers(desk, canaries)
             await asyncio.sleep(timedelta(minutes=5).total_seconds())
-            return await _figures(desk) + repr((desk.backend.settings, desk.backend))
+            told = await _asked_by_others(desk, canaries)
+            return told + await _figures(desk) + repr((desk.backend.settings, desk.backend))
 
     return run(main)
 

@@ -58,7 +58,7 @@ def read_time(name: str, text: str | None) -> datetime | None:
 
 def orders_document(database: Database, filters: Filters, cursor: str | None, now: datetime) -> Document:
     """A page of the orders that match, `filters.page_size` at most; it begins behind the cursor."""
-    of, size, columns = _name_of(filters), filters.page_size, sorting(filters)
+    of, size, columns = list_name(filters), filters.page_size, sorting(filters)
     place = cursors.decode(cursor, of, [_kind(column) for column in columns]) if cursor is not None else None
     with database.read() as connection:
         clauses, text_search = list_conditions(connection, filters, now)
@@ -77,7 +77,7 @@ def orders_document(database: Database, filters: Filters, cursor: str | None, no
     return {"orders": orders, "next_cursor": cursors.encode(of, last) if last else None, "notes": notes}
 
 
-def _name_of(filters: Filters) -> str:
+def list_name(filters: Filters) -> str:
     """What the list is known by: its filter and order, whatever the size of a page."""
     query = replace(filters, page=1, page_size=1).to_query()
     return hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()[:12]

@@ -228,9 +228,14 @@ def place_of(connection: Connection, filters: Filters, order_id: int) -> list[An
 
 def ids_behind(connection: Connection, filters: Filters, clauses: list[Any], place: Sequence[Any]) -> list[int]:
     """The ids of the page of the orders that match which begins behind this place, whatever was before it."""
-    values = list(zip(sorting(filters), place, strict=True))
+    values, up = list(zip(sorting(filters), place, strict=True)), not filters.descending
+    places = _places(values, ordering(filters), up=up, backwards=False)
+    if len(values) > 2:  # of so many an index would be walked from where the first begins
+        (column, value), *rest = values
+        same = sa.and_(column == value, beyond(rest, up=up, backwards=False))
+        places = [(same, ordering(filters)), (column > value if up else column < value, ordering(filters))]
     ids: list[int] = []
-    for behind, then_by in _places(values, ordering(filters), up=not filters.descending, backwards=False):
+    for behind, then_by in places:
         matching = select(ORDERS.c.id).where(*clauses, behind).order_by(*then_by).limit(filters.page_size - len(ids))
         ids += connection.execute(matching).scalars()
         if len(ids) == filters.page_size:

@@ -39,7 +39,8 @@ def claim(connection: Connection, token_id: int, key: str, digest: str, now: dat
     if (before := find(connection, token_id, key, now)) is not None:
         return before
     connection.execute(delete(API_REQUESTS).where(*_key(token_id, key), API_REQUESTS.c.at <= now - REMEMBERED))
-    if connection.execute(adding.on_conflict_do_nothing()).rowcount:
+    added = adding.on_conflict_do_nothing().returning(API_REQUESTS.c.key)  # of an INSERT no driver counts the rows
+    if connection.execute(added).first() is not None:
         return None
     other = _answered(connection, token_id, key)  # committed while this one waited
     return Answered(other.digest, other.status, other.answer)
