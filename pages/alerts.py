@@ -41,8 +41,9 @@ def current() -> None:
     if listed.lead or listed.lasting:
         st.subheader("Open now", anchor=False)
         lasting(listed, now)
-    st.subheader("Over", anchor=False)
-    past(listed, now)
+    if listed.lead or listed.past:
+        st.subheader("Over", anchor=False)
+        past(listed, now)
 
 
 def destinations(listed: AlertList) -> None:
@@ -78,7 +79,7 @@ def nowhere(listed: AlertList) -> None:
         "chat or pager, and start the console again.",
         icon=":material/notifications_off:",
     )
-    st.code(EXAMPLE, language="sh")
+    st.code(EXAMPLE, language="sh", wrap_lines=True)
     st.caption("`tracking alerts test` tries each service. More in docs/alerts.md.")
 
 
@@ -186,7 +187,7 @@ def past(listed: AlertList, now: datetime) -> None:
         hide_index=True,
         placeholder="",
         column_config={
-            "what": st.column_config.TextColumn("What", width=320, pinned=True),
+            "what": st.column_config.TextColumn("What", width=320),
             "began": times.column("Began", width=160),
             "lasted": st.column_config.TextColumn("Lasted", width=110),
             "message": st.column_config.TextColumn("Message", width=280),
@@ -216,7 +217,7 @@ def rules() -> None:
         row_height=ROW_HEIGHT,
         hide_index=True,
         column_config={
-            "rule": st.column_config.TextColumn("Rule", width=210, pinned=True),
+            "rule": st.column_config.TextColumn("Rule", width=210),
             "when": st.column_config.TextColumn("There is one when", width=470),
             "state": st.column_config.TextColumn("State", width=60),
             "after": st.column_config.TextColumn("Sent after", width=80),

@@ -51,7 +51,7 @@ _RULES = (
     ),
     Rule(
         AlertRule.WORKERS, "Background worker not responding",
-        "the poller or the sender gave no heartbeat for a minute, or does not run although it has work",
+        "the poller or the sender gave no heartbeat for a minute, or has work and does not run",
         _seconds(30), _seconds(30), urgent=True,
     ),
     Rule(

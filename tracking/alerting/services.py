@@ -56,12 +56,9 @@ class Service:
 
     def send(self, message: Message) -> bool:
         """Send the message; False where it was not taken. Raises nothing, and takes as long as the service does."""
-        import apprise  # noqa: PLC0415 - loaded with the services, and an extra
-
-        kind = apprise.NotifyType(message.gravity.value)
         try:
             sent = self._apprise.notify(
-                title=message.title, body=message.body, notify_type=kind, body_format=apprise.NotifyFormat.TEXT
+                title=message.title, body=message.body, notify_type=message.gravity.value, body_format="text"
             )
         except Exception as exc:  # noqa: BLE001 - whatever a service raises may hold its address
             log.warning("alert not sent service=%s error=%s", self.name, type(exc).__name__)
