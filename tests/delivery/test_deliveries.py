@@ -238,6 +238,38 @@ def test_a_receiver_that_is_gone_is_switched_off_at_once_and_retry_after_is_obey
     assert outgoing.row()["state"] == "switched off"
 
 
+def test_nothing_is_sent_to_a_receiver_while_its_failure_is_being_stored(
+    outgoing: Outgoing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outgoing.subscribe()
+    outgoing.accepted()
+    deliverer = outgoing.deliverer(ScriptedPoster(*[DOWN] * 9))
+    post, store, meanwhile = deliverer._post, outgoing.store.run, []
+
+    async def store_later(step: Any, **options: Any) -> Any:
+        monkeypatch.setattr(outgoing.store, "run", store)
+        meanwhile.append(await deliverer.begin_due(outgoing.now, 9))
+        return await store(step, **options)
+
+    async def post_then_store_later(*what: Any) -> Reply:
+        reply = await post(*what)
+        monkeypatch.setattr(outgoing.store, "run", store_later)
+        return reply
+
+    async def run() -> None:
+        await asyncio.gather(*map(deliverer.deliver, await deliverer.begin_due(outgoing.now, 9)))
+        outgoing.accepted("demo-0002", "BLK-2")
+        outgoing.clock.pass_by(seconds=7)
+        monkeypatch.setattr(deliverer, "_post", post_then_store_later)
+        [one] = await deliverer.begin_due(outgoing.now, 9)
+        await deliverer.deliver(one)
+        assert await deliverer.begin_due(outgoing.now, 9) == []
+
+    asyncio.run(run())
+    assert meanwhile == [[]]
+    assert outgoing.row()["failures"] == 2
+
+
 def test_two_that_deliver_at_once_never_hold_the_same_delivery(outgoing: Outgoing) -> None:
     outgoing.subscribe()
     for number in range(6):

@@ -9,6 +9,7 @@ reconciled: what it says of orders may be over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -121,10 +122,12 @@ class Deliverer:
     async def deliver(self, leased: Leased, answered: Callable[[], None] = lambda: None) -> None:
         """Post a leased delivery once, and record what came of it; calls `answered` when its place is free again.
 
-        It is not posted where that could outlast its lease: whoever holds it next does.
+        It is not posted where that could outlast its lease: whoever holds it next does. The place of one that failed is
+        free once that is recorded: until then another one would be sent at once to a receiver that is to be left alone,
+        and count as a further failure.
         """
-        subscription_id = leased.subscription["id"]
-        try:
+        with contextlib.ExitStack() as place:
+            place.callback(self._leave, leased.subscription["id"])
             payload = leased.row["payload"] or await self._first_payload(leased.row)
             started_at, began = self._clock(), time.monotonic()
             if started_at > leased.start_by:
@@ -136,13 +139,16 @@ class Deliverer:
                 else await self._post(leased, payload)
             )
             milliseconds = round((time.monotonic() - began) * 1000)
-        finally:
-            self._in_flight[subscription_id] -= 1
-        answered()
-        if payload is not None and tracing.is_collected():
-            self._trace(leased.row, payload, reply, started_at)
-        recording = partial(self._record, leased=leased, reply=reply, started_at=started_at, milliseconds=milliseconds)
-        await self._database.run(partial(recording, gone=payload is None))
+            if reply.delivered:
+                place.close()
+                answered()
+            if payload is not None and tracing.is_collected():
+                self._trace(leased.row, payload, reply, started_at)
+            recording = partial(self._record, leased=leased, reply=reply, started_at=started_at)
+            await self._database.run(partial(recording, milliseconds=milliseconds, gone=payload is None))
+
+    def _leave(self, subscription_id: int) -> None:
+        self._in_flight[subscription_id] -= 1
 
     def _trace(self, row: RowMapping, payload: str, reply: Reply, started_at: datetime) -> None:
         po_number = json.loads(payload).get("data", {}).get("order", {}).get("po_number")
