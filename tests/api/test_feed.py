@@ -10,10 +10,12 @@ from urllib.parse import urlencode
 
 import pytest
 import sqlalchemy as sa
-from api_client import Ask
+from api_client import ANN, Ask
+from fakes import Clock
 from histories import History
 
 from tracking.api import feed
+from tracking.api.callers.tokens import revoke_token
 from tracking.api.cursors import encode
 from tracking.api.edge import Api
 from tracking.storage import engines
@@ -167,6 +169,22 @@ def test_whoever_waits_gets_an_event_soon_and_an_empty_answer_at_the_end(
     begun = time.monotonic()
     assert named(read(cursor=cursor, wait=20)) == [("po-2", 1)]
     assert time.monotonic() - begun < 5
+
+
+def test_whoever_waits_with_a_token_that_is_revoked_meanwhile_gets_nothing(
+    history: History, ask: Ask, read: Read, store: Database, clock: Clock
+) -> None:
+    cursor = read()["next_cursor"]
+
+    def revoke() -> None:
+        revoke_token(store, "viewer-token", by=ANN, now=clock())
+        history.place("po-1")
+
+    timer = threading.Timer(0.2, revoke)
+    timer.start()
+    refused = ask(f"/api/v1/events?wait=20&cursor={cursor}")
+    timer.join()
+    assert (refused.status_code, "po-1" in refused.text) == (401, False)
 
 
 def test_only_so_many_may_wait(history: History, ask: Ask, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 import asyncio
 import builtins
+import logging
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 from fakes import Clock, FakeProvider, callback_body, order_json, request
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from polling_setup import PollingSetup
 from sending_setup import send_once
@@ -26,6 +30,7 @@ from tracking.provider.http.findings import Findings
 from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.storage.database import Database
 from tracking.submissions.sender import Sender
+from tracking.tracing import Step
 from tracking.webhooks import addresses
 from tracking.webhooks.receiver import Receiver
 
@@ -113,6 +118,51 @@ def test_nothing_is_collected_until_the_environment_says_where_to(monkeypatch: p
     assert tracing.is_collected()
     end()
     assert not tracing.is_collected()
+
+
+def test_a_collector_that_takes_nothing_is_one_line_of_the_log_and_holds_up_no_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    called, ended = threading.Event(), threading.Event()
+
+    class Stuck(InMemorySpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            logging.getLogger("opentelemetry.exporter").error("retrying https://example.com/token-canary")
+            called.set()
+            ended.wait(5)
+            return SpanExportResult.FAILURE
+
+        def shutdown(self) -> None:
+            ended.set()
+
+    monkeypatch.setattr(traces, "END_SECONDS", 0.05)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+    end = traces.export(Stuck())
+    for _ in range(2):
+        tracing.record(Step("send", PO, Clock().now, Clock().now))
+    assert called.wait(5)
+    began = time.monotonic()
+    end()
+    assert time.monotonic() - began < 3
+    assert ended.is_set()
+    assert "the last traces were not taken" in caplog.messages
+    assert "token-canary" not in caplog.text
+    failing = traces._Reporting(FailsTwice())
+    results = [failing.export([]).name for _ in range(4)]
+    assert results == ["FAILURE", "FAILURE", "SUCCESS", "SUCCESS"]
+    assert caplog.messages[-2:] == ["traces are not taken: is their collector there?", "traces are taken again"]
+
+
+class FailsTwice(InMemorySpanExporter):
+    """Takes what it gets from the third time on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def export(self, _: Any) -> SpanExportResult:
+        self.times += 1
+        return SpanExportResult.FAILURE if self.times < 3 else SpanExportResult.SUCCESS
 
 
 def test_where_the_extra_is_missing_the_log_says_how_to_get_it(

@@ -13,7 +13,7 @@ from starlette.routing import Match
 
 from tracking.api import reading
 from tracking.api.acts import Acts, Submission
-from tracking.api.callers.tokens import Caller
+from tracking.api.callers.tokens import Caller, check_counts
 from tracking.api.description import documents
 from tracking.api.description.openapi import SUBMISSION, openapi_document, problems
 from tracking.api.description.queries import FeedQuery, Key, OrdersQuery, PageQuery, SubmitQuery
@@ -250,7 +250,12 @@ def _feed(service: Service) -> APIRouter:
                 if not page["more"]:  # there are some, of other kinds
                     await feed.news(number_of(page), min(left, LOOK_WHO_WAITS))
                 page = await service.read(lambda: feed.read(asked))  # noqa: B023 - it is awaited at once
-        return await service.answer(caller, lambda: page, _number_of(EVENTS))
+
+        def read() -> Mapping[str, Any]:
+            check_counts(service.database, caller)
+            return page
+
+        return await service.answer(caller, read, _number_of(EVENTS))
 
     return router
 

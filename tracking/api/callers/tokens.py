@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from tracking.access import Access, Person
+from tracking.api.problems import Refusal
 from tracking.errors import InvalidSubmission, Problem
 from tracking.storage.database import Database
 from tracking.storage.integration import tokens
@@ -74,6 +75,13 @@ def revoke_token(database: Database, name: str, *, by: Person, now: datetime) ->
 def digest_of(token: str) -> str:
     """The SHA-256 of a token in hex. Nobody can guess 256 bits, so that no slow hash is needed."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def check_counts(database: Database, caller: Caller) -> None:
+    """Check that the token of somebody who waited was not revoked meanwhile. Raises Refusal."""
+    with database.read() as connection:
+        if not tokens.counts(connection, caller.token_id):
+            raise Refusal("unauthorized", "This token was revoked.")
 
 
 def find_caller(database: Database, token: str) -> Caller | None:

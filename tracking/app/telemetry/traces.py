@@ -8,9 +8,9 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from tracking import tracing
 from tracking.tracing import Step
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+END_SECONDS = 3.0  # for what was not exported yet when the process ends
 HOW_TO_INSTALL = "pip install 'fulfillment-tracking[otel]'"
 
 
@@ -35,6 +36,33 @@ def start(environment: Mapping[str, str] = os.environ) -> Callable[[], None] | N
         log.warning("no traces are exported, as OpenTelemetry is not installed: %s", HOW_TO_INSTALL)
         return None
     return export(OTLPSpanExporter())
+
+
+class _Reporting:
+    """An exporter of which the log says when it begins to fail and when that is over, and nothing it says itself.
+
+    That may be an address with a token in it, again for each try.
+    """
+
+    def __init__(self, exporter: "SpanExporter") -> None:
+        self._exporter, self._failing = exporter, False
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+
+    def export(self, spans: Sequence[Any]) -> Any:
+        """Export the spans."""
+        result = self._exporter.export(spans)
+        if (failing := result.name != "SUCCESS") != self._failing:
+            log.warning("traces are %s", "not taken: is their collector there?" if failing else "taken again")
+        self._failing = failing
+        return result
+
+    def shutdown(self) -> None:
+        """End."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what waits; this one has nothing."""
+        return self._exporter.force_flush(timeout_millis)
 
 
 def export(exporter: "SpanExporter") -> Callable[[], None]:
@@ -57,8 +85,9 @@ def export(exporter: "SpanExporter") -> Callable[[], None]:
             return (getattr(whole, "ids", None) and whole.ids[1]) or super().generate_span_id()
 
     name = os.environ.get("OTEL_SERVICE_NAME") or "fulfillment-tracking"
-    provider = TracerProvider(id_generator=Ids(), resource=Resource.create({SERVICE_NAME: name}))
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    resource = Resource.create({SERVICE_NAME: name})
+    provider = TracerProvider(shutdown_on_exit=False, id_generator=Ids(), resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(cast("SpanExporter", _Reporting(exporter))))
     tracer = provider.get_tracer("tracking")
     kinds = {
         "server": trace.SpanKind.SERVER,
@@ -81,7 +110,12 @@ def export(exporter: "SpanExporter") -> Callable[[], None]:
 
     def end() -> None:
         tracing.collect(None)
-        provider.shutdown()
+        ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
+        ending.start()
+        ending.join(END_SECONDS)
+        if ending.is_alive():  # it would try for half a minute
+            exporter.shutdown()
+            log.warning("the last traces were not taken")
 
     tracing.collect(collect)
     return end

@@ -42,6 +42,12 @@ def find(connection: Connection, digest: str) -> RowMapping | None:
     return connection.execute(_BY_DIGEST, {"digest": digest}).mappings().one_or_none()
 
 
+def counts(connection: Connection, token_id: int) -> bool:
+    """Whether the token counts: it was not revoked."""
+    valid = select(API_TOKENS.c.id).where(API_TOKENS.c.id == token_id, API_TOKENS.c.revoked_at.is_(None))
+    return connection.execute(valid).first() is not None
+
+
 def all_tokens(connection: Connection) -> Sequence[RowMapping]:
     """All tokens, those that were revoked too, the newest first."""
     return connection.execute(select(API_TOKENS).order_by(API_TOKENS.c.id.desc())).mappings().all()
