@@ -184,6 +184,11 @@ class RequestRejected(ProviderError, outcome="rejected"):
         self.problems = tuple(problems)
         super().__init__(message, status=status)
 
+    @property
+    def reason(self) -> str:
+        """The provider's reason in plain words."""
+        return "; ".join(str(problem) for problem in self.problems[:5]) or str(self)
+
 
 class InsufficientFunds(ProviderError, outcome="insufficient funds"):
     """422: the balance does not cover the order. Amounts are in minor units, None where not told."""
@@ -192,6 +197,13 @@ class InsufficientFunds(ProviderError, outcome="insufficient funds"):
         self.available = available
         self.cost = cost
         super().__init__("the balance does not cover the order", status=422)
+
+    @property
+    def reason(self) -> str:
+        """The provider's reason in plain words."""
+        if self.available is None or self.cost is None:
+            return str(self)
+        return f"the balance of {self.available / 100:.2f} does not cover the cost of {self.cost / 100:.2f}"
 
 
 class DuplicateOrder(ProviderError, outcome="duplicate"):

@@ -488,6 +488,19 @@ def test_what_was_committed_ahead_does_not_leave_where_all_sending_stops_or_its_
     assert verify.verify(store) == []
 
 
+def test_what_was_committed_ahead_and_did_not_leave_is_no_unknown_outcome_after_the_end(
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(SENDS_AT_ONCE + 2):
+        asked = request(f"po-{number:02}")
+        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    loop, slow = send_loop(store, provider, planner, clock), Stuck()
+    loop._sender._latest_took = QUICK_ANSWER
+    monkeypatch.setattr(provider, "place", slow)
+    asyncio.run(until(lambda: slow.begun == SENDS_AT_ONCE and len(loop._ready) == 2, loop.run()))
+    assert states(store) == ["Sending"] * SENDS_AT_ONCE + ["Queued"] * 2, "the others had left"
+
+
 @pytest.mark.parametrize(("busy", "surveys"), [(0.0, 2), (5.0, 1)])
 def test_a_survey_is_followed_by_a_pause_as_it_kept_a_processor_busy_however_long_it_waited(
     busy: float,

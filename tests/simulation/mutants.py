@@ -191,7 +191,7 @@ MUTANTS = (
             _Sender,
             "_declined",
             (
-                "return _Result(Declined(error.status or 400, describe(error)), started_at)",
+                "return _Result(Declined(error.status or 400, error.reason), started_at)",
                 (
                     "from tracking.orders.model import Snapshot\n"
                     "    with self._database.read() as c:\n"

@@ -462,6 +462,49 @@ def test_after_trouble_one_order_alone_tries_and_none_beside_it(desk: Desk) -> N
     assert len(asyncio.run(desk.sender.begin_due(desk.clock.pass_by(seconds=5)))) == 2
 
 
+def test_what_waits_for_its_place_leaves_after_trouble_only_where_it_is_the_one_that_tries(desk: Desk) -> None:
+    for number in range(2):
+        desk.place(f"po-{number}")
+    first, ready = asyncio.run(desk.sender.begin_due(desk.clock.now))
+    desk.provider.will("place", NotSent("no route"))
+    asyncio.run(desk.sender.send(first))
+    now = desk.clock.pass_by(seconds=2)
+    assert desk.sender.may_start(ready, now), "it tries"
+    [second] = asyncio.run(desk.worker("here/2/b").begin_due(now))
+    desk.sender._under_way.add(second.order_id)
+    assert not desk.sender.may_start(ready, now)
+
+
+def test_what_never_left_says_nothing_once_another_process_sent_the_order(desk: Desk) -> None:
+    desk.place()
+    [stale] = asyncio.run(desk.sender.begin_due(desk.clock.now))
+    now, other = desk.clock.pass_by(minutes=2), desk.worker("here/2/b")
+    assert asyncio.run(other.recover(now)) == 1
+    [newer] = asyncio.run(other.begin_due(now))
+    asyncio.run(desk.sender.withdraw([stale]))
+    assert desk.one(OUTBOX)["lease_owner"] == "here/2/b", "it is under way there, and is not sent beside it"
+    assert asyncio.run(desk.sender.begin_due(now)) == []
+    desk.provider.will("place", BAD)
+    asyncio.run(other.send(newer))
+    assert (desk.state, desk.waits) == ("Refused", None)
+    asyncio.run(desk.sender.withdraw([stale]))
+    assert (desk.state, desk.waits) == ("Refused", None), "it would wait for ever as Queued"
+
+
+def test_a_late_unknown_outcome_is_settled_by_a_resend_whatever_another_process_learned(desk: Desk) -> None:
+    desk.place()
+    [slow] = asyncio.run(desk.sender.begin_due(desk.clock.now))
+    now, other = desk.clock.pass_by(minutes=2), desk.worker("here/2/b")
+    asyncio.run(other.recover(now))
+    [newer] = asyncio.run(other.begin_due(now))
+    desk.provider.will("place", BAD, LOST)
+    asyncio.run(other.send(newer))
+    asyncio.run(desk.sender.send(slow))
+    assert (desk.state, desk.waits is None) == ("Outcome unknown", False)
+    assert desk.send(seconds=30) == 1
+    assert (desk.state, desk.waits) == ("Pending", None)
+
+
 def test_attempts_that_leave_together_are_committed_together(desk: Desk) -> None:
     for number in range(3):
         desk.place(f"po-{number}")

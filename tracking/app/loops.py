@@ -31,6 +31,7 @@ from tracking.submissions.sender import SENDS_AT_ONCE, Attempt, Sender
 from tracking.team.job_runner import JobRunner
 
 log = logging.getLogger(__name__)
+Clock = Callable[[], datetime]
 Work = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 """A call and what is to be done with its answer; it calls what it is given as soon as it was answered."""
 
@@ -41,6 +42,7 @@ IN_FLIGHT = 16
 READY = 16  # calls leased ahead, at most
 CALLS_AHEAD, MOST_AHEAD = 100, 400  # chosen by one survey of the open orders; more where the next one is far away
 TIDY_EVERY = 60.0
+WITHDRAW_SECONDS = 3.0
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
@@ -53,7 +55,7 @@ class Heartbeat:
     `owner` names this process in leases.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime], owner: str = "") -> None:
+    def __init__(self, database: Database, clock: Clock, owner: str = "") -> None:
         self._database = database
         self._clock = clock
         self._owner = owner
@@ -108,7 +110,7 @@ class _WatchedLoop(abc.ABC):
     name: ClassVar[str]
     pause: ClassVar[float] = TICK
 
-    def __init__(self, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta) -> None:
+    def __init__(self, heartbeat: Heartbeat, clock: Clock, timeout: timedelta) -> None:
         self._heartbeat = heartbeat
         self._clock = clock
         self._timeout = timeout.total_seconds()
@@ -147,7 +149,7 @@ class _CallingLoop(_WatchedLoop):
     places: ClassVar[int]
     stumbles: ClassVar[str]
 
-    def __init__(self, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta) -> None:
+    def __init__(self, heartbeat: Heartbeat, clock: Clock, timeout: timedelta) -> None:
         super().__init__(heartbeat, clock, timeout)
         self._calling: set[object] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -218,7 +220,7 @@ class PollLoop(_CallingLoop):
         poller: Poller,
         discovery: Discovery,
         heartbeat: Heartbeat,
-        clock: Callable[[], datetime],
+        clock: Clock,
         timeout: timedelta = WATCHDOG_TIMEOUT,
     ) -> None:
         super().__init__(heartbeat, clock, timeout)
@@ -299,12 +301,22 @@ class SendLoop(_CallingLoop):
     stumbles = "send"
 
     def __init__(
-        self, sender: Sender, heartbeat: Heartbeat, clock: Callable[[], datetime], timeout: timedelta = WATCHDOG_TIMEOUT
+        self, sender: Sender, heartbeat: Heartbeat, clock: Clock, timeout: timedelta = WATCHDOG_TIMEOUT
     ) -> None:
         super().__init__(heartbeat, clock, timeout)
         self._sender = sender
         self._recovered_at: datetime | None = None
         self._ready: deque[Attempt] = deque()
+
+    async def run(self) -> None:
+        """Send until cancelled; what was committed and did not leave is recorded as such at the end."""
+        try:
+            await super().run()
+        finally:
+            # Else nobody would know what became of it. Where the store does not answer it is said so after the start.
+            with contextlib.suppress(TimeoutError, StoreError):
+                async with asyncio.timeout(WITHDRAW_SECONDS):
+                    await self._sender.withdraw([*self._ready])
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         self._watch("turn")
@@ -345,11 +357,7 @@ class DeliveryLoop(_CallingLoop):
     pause = 0.5
 
     def __init__(
-        self,
-        deliverer: Deliverer,
-        heartbeat: Heartbeat,
-        clock: Callable[[], datetime],
-        timeout: timedelta = WATCHDOG_TIMEOUT,
+        self, deliverer: Deliverer, heartbeat: Heartbeat, clock: Clock, timeout: timedelta = WATCHDOG_TIMEOUT
     ) -> None:
         super().__init__(heartbeat, clock, timeout)
         self._deliverer = deliverer
@@ -379,11 +387,7 @@ class JobLoop(_WatchedLoop):
     name = "jobs"
 
     def __init__(
-        self,
-        runner: JobRunner,
-        heartbeat: Heartbeat,
-        clock: Callable[[], datetime],
-        timeout: timedelta = WATCHDOG_TIMEOUT,
+        self, runner: JobRunner, heartbeat: Heartbeat, clock: Clock, timeout: timedelta = WATCHDOG_TIMEOUT
     ) -> None:
         super().__init__(heartbeat, clock, timeout)
         self._runner = runner

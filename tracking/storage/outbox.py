@@ -59,6 +59,18 @@ def requeue(connection: Connection, order_id: int, now: datetime) -> bool:
     return connection.execute(UPDATE_OUTBOX, due).rowcount > 0
 
 
+def requeue_unleased(connection: Connection, order_id: int, *, again_at: datetime | None, error: str | None) -> None:
+    """Make the order's outbox row due at `again_at` where nobody is sending it; who is settles it anyway."""
+    free = UPDATE_OUTBOX.where(OUTBOX.c.lease_owner.is_(None))
+    values = {"changed_id": order_id, "done": False, "next_attempt_at": again_at, "last_error": error}
+    connection.execute(free, values)
+
+
+def attempts_of(connection: Connection, order_id: int) -> int:
+    """Read how many attempts to send the order were committed."""
+    return int(connection.execute(select(OUTBOX.c.attempts).where(OUTBOX.c.order_id == order_id)).scalar() or 0)
+
+
 def lease_outbox(
     connection: Connection, now: datetime, *, owner: str, lease: timedelta, limit: int
 ) -> list[RowMapping]:

@@ -128,8 +128,12 @@ class Sender:
         return SENDS_AHEAD if self._latest_took <= QUICK_ANSWER else 0
 
     def may_start(self, attempt: Attempt, now: datetime) -> bool:
-        """Whether an attempt that waited may leave: it is still ours for long enough, and nothing stops all orders."""
-        return not self._is_stopped(now) and (attempt.start_by is None or now <= attempt.start_by)
+        """Whether an attempt that waited may leave: it is still ours for long enough, and nothing stops it.
+
+        While one order alone tries whether a trouble is over, that stops all others.
+        """
+        stopped = self._is_stopped(now) or (self._probing and self._under_way - {attempt.order_id})
+        return not stopped and (attempt.start_by is None or now <= attempt.start_by)
 
     async def withdraw(self, attempts: Sequence[Attempt]) -> None:
         """Record of attempts that never left that they did not; their orders are due again."""
@@ -183,11 +187,10 @@ class Sender:
         Raises:
             ProviderError: the provider cannot tell. What is known of the order stays as it is.
         """
-        order_id = row["order_id"]
         if row["provider_id"] is not None:
-            await self._database.run(lambda connection: outbox.finish_outbox(connection, order_id, again_at=None))
+            await self._database.run(partial(outbox.finish_outbox, order_id=row["order_id"], again_at=None))
             return
-        attempt = Attempt(order_id, row["po_number"], max(row["attempts"], 1), row["request"])
+        attempt = Attempt(row["order_id"], row["po_number"], max(row["attempts"], 1), row["request"])
         result = await self._find_in_list(attempt, self._clock())
         if result is not None and isinstance(result.observed, Unclear):
             raise UnreadableAnswer(result.observed.reason)
@@ -327,7 +330,7 @@ class Sender:
         """
         if attempt.number > 1 and (result := await self._look_up(attempt, started_at)) is not None:
             return result
-        return _Result(Declined(error.status or 400, describe(error)), started_at)
+        return _Result(Declined(error.status or 400, error.reason), started_at)
 
     async def _adopt_duplicate(
         self, attempt: Attempt, ids: tuple[str, ...], started_at: datetime, *, by_answer: bool = True
@@ -385,16 +388,12 @@ class Sender:
         witness = Witness.ANSWER if isinstance(result.observed, Answered | Declined) else Witness.US
         observation = Observation(witness, result.started_at, now, result.observed)
         parsed = result.answer.order if result.answer else None
-        ingest.observe(connection, attempt.order_id, observation, self._planner, parsed=parsed, stored=stored)
         again_at = None if result.retry_after is None else now + result.retry_after
+        # Its lease had ended, and another process sent the order after it.
+        overtaken = again_at is not None and outbox.attempts_of(connection, attempt.order_id) > attempt.number
+        if overtaken and isinstance(result.observed, Unsent):
+            return
+        ingest.observe(connection, attempt.order_id, observation, self._planner, parsed=parsed, stored=stored)
         error = getattr(result.observed, "reason", None)
-        outbox.finish_outbox(connection, attempt.order_id, again_at=again_at, error=error)
-
-
-def describe(error: errors.RequestRejected | errors.InsufficientFunds) -> str:
-    """The provider's reason in plain words."""
-    if isinstance(error, errors.InsufficientFunds):
-        if error.available is None or error.cost is None:
-            return "the balance does not cover the order"
-        return f"the balance of {error.available / 100:.2f} does not cover the cost of {error.cost / 100:.2f}"
-    return "; ".join(str(problem) for problem in error.problems[:5]) or str(error)
+        finish = outbox.requeue_unleased if overtaken else outbox.finish_outbox
+        finish(connection, attempt.order_id, again_at=again_at, error=error)

@@ -51,7 +51,6 @@ from tracking.storage import inbox, orders, outbox
 from tracking.storage.tables import ORDERS
 from tracking.storage.team.audit_log import AuditKind
 from tracking.submissions.requests import read_request
-from tracking.submissions.sender import describe
 from tracking.webhooks import address_book
 from tracking.webhooks.receiver import RefusalRule
 
@@ -222,12 +221,12 @@ class FollowedOrder:
             case "too little balance":
                 cost = sum(face_values(self._planned.document).values())
                 short = InsufficientFunds(available=cost * 7 // 10, cost=cost)
-                observed, witness = Declined(422, describe(short)), Witness.ANSWER
+                observed, witness = Declined(422, short.reason), Witness.ANSWER
                 self._record(at, "POST", "/v1/Orders", 422, "funds", sent=True)
             case "rejected":
                 problem = Problem("LineItems[0].Value", "is not an amount of this product")
                 rejection = RequestRejected("the provider rejects the request", status=400, problems=[problem])
-                observed, witness = Declined(400, describe(rejection)), Witness.ANSWER
+                observed, witness = Declined(400, rejection.reason), Witness.ANSWER
                 self._record(at, "POST", "/v1/Orders", 400, "rejected", sent=True)
             case "throttled":
                 observed, again_at = Unsent("the provider asks to wait"), ended + THROTTLED_FOR
