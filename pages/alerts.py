@@ -24,7 +24,11 @@ from tracking.orders.observations import utc_now
 from tracking.storage.integration.alerts import Alert
 
 LISTED, PAST_ROWS, ROW_HEIGHT = 10, 10, 30
-FILES = {"orders": "orders.py", "timeline": "order.py"}
+PAGES = {
+    "orders": ("orders.py", "View orders"),
+    "timeline": ("order.py", "View order"),
+    "hooks": ("hooks.py", "View webhooks"),
+}
 EXAMPLE = """pip install 'fulfillment-tracking[alerts]'
 
 TRACKING_ALERTS=mailtos://name:password@smtp.example.com?to=ops@example.com
@@ -156,11 +160,11 @@ def lasting(listed: AlertList, now: datetime) -> None:
 
 
 def page_of(alert: Alert) -> None:
-    """The way to the page that the alert is about, where it is about orders."""
+    """The way to the page that the alert is about, where there is one."""
     path, _, query = str(alert.detail.get("page", "")).partition("?")
-    if path in FILES:
-        label = "View order" if path == "timeline" else "View orders"
-        navigation.link(FILES[path], label, icon=":material/arrow_forward:", query=_query(query))
+    if path in PAGES:
+        file, label = PAGES[path]
+        navigation.link(file, label, icon=":material/arrow_forward:", query=_query(query))
 
 
 def _query(text: str) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import random
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -364,9 +364,10 @@ def test_a_subscription_that_was_switched_off_is_told_of_and_so_is_that_it_works
     run(notifier, clock, 5, 5)
     name = "ERP ·https·//evil.example.com·"
     assert service.titles == [
-        f"Outbound webhooks to “{name}” are switched off: they failed for days",
-        f"Recovered: Outbound webhooks switched off ({name}), after 15 s",
+        f"Outgoing webhooks to “{name}” are switched off: they failed for days",
+        f"Recovered: outgoing webhooks to “{name}” are switched on again, or were removed, after 15 s",
     ]
+    assert [message.body.splitlines()[-2] for message in service.got] == ["https://console.example.com/hooks"] * 2
 
 
 def test_a_snooze_holds_messages_and_whoever_did_it_is_in_the_audit_log(
@@ -580,3 +581,24 @@ def test_whoever_is_killed_at_whatever_step_each_trouble_is_told_of_once_more_at
         assert messages_of_it.count(True) >= 1, "nobody heard of its end, or of it at all"
         assert len(messages_of_it) <= 2 + kills[alert.id]
         assert alert.next_attempt_at is None
+
+
+def test_two_processes_at_once_send_each_message_once(
+    store: Database, clock: Clock, service: FakeService, make: Make
+) -> None:
+    other = Database(store.url) if store.dialect == "postgresql" else store  # of SQLite a process has one
+    both = [make(owner="a-host/1/x"), Notifier(other, [service], clock=clock, owner="b-host/1/x")]
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for number in range(8):
+                subscribe(store, clock.now, f"S{number}")
+                clock.pass_by(seconds=31)  # any lease is over: both may lead
+                for each in [pool.submit(asyncio.run, notifier.turn()) for notifier in both]:
+                    each.result()
+    finally:
+        if other is not store:
+            other.close()
+    run(both[0], clock, 31)
+    assert sorted(service.titles) == [
+        f"Outgoing webhooks to “S{number}” are switched off: they failed for days" for number in range(8)
+    ]

@@ -145,6 +145,8 @@ def _named(alert: Alert) -> str:
         return f"fewer than {MOST_SINGLE} orders are {_ARE[rule.name]} and not snoozed"
     if rule.name is AlertRule.EVERYONE_LATE:
         return f"{plain_name(alert.subject)} orders are not late together any more, or all of them are snoozed"
+    if rule.name is AlertRule.DELIVERIES:
+        return f"outgoing webhooks to “{plain_name(alert.subject)}” are switched on again, or were removed"
     return f"{rule.title} ({plain_name(alert.subject)})" if alert.subject else rule.title
 
 

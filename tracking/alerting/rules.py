@@ -85,7 +85,7 @@ _RULES = (
         _seconds(0), _seconds(60),
     ),
     Rule(
-        AlertRule.DELIVERIES, "Outbound webhooks switched off",
+        AlertRule.DELIVERIES, "Outgoing webhooks switched off",
         "deliveries to a subscription failed for days, and it was switched off",
         _seconds(0), _seconds(0),
     ),

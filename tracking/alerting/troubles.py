@@ -19,6 +19,7 @@ from tracking.reports.health import Health, health
 from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.settings.alerts import AlertRule
 from tracking.storage.database import Database
+from tracking.storage.integration.subscriptions import SubscriptionState
 from tracking.storage.integration.tables import SUBSCRIPTIONS
 from tracking.storage.tables import OPEN, ORDERS
 from tracking.storage.team import snoozing
@@ -26,6 +27,7 @@ from tracking.storage.team import snoozing
 SEARCHED = 1_000  # orders, the newest of those that come into question
 MOST_SUBSCRIPTIONS = 20
 _COLUMNS = (ORDERS.c.po_number, ORDERS.c.late_at, ORDERS.c.attention_reason)
+_SWITCHED_OFF = SUBSCRIPTIONS.c.state == SubscriptionState.SWITCHED_OFF.value
 Keys = Collection[tuple[str, str]]
 
 
@@ -86,11 +88,11 @@ def _of_banner(banner: Banner) -> Iterator[Trouble]:
 
 
 def _switched_off(connection: Connection) -> Iterator[Trouble]:
-    switched_off = select(SUBSCRIPTIONS.c.name, SUBSCRIPTIONS.c.state_at).where(SUBSCRIPTIONS.c.state == "switched off")
+    switched_off = select(SUBSCRIPTIONS.c.name, SUBSCRIPTIONS.c.state_at).where(_SWITCHED_OFF)
     for name, at in connection.execute(switched_off.limit(MOST_SUBSCRIPTIONS)):
-        title = f"Outbound webhooks to “{plain_name(name)}” are switched off: they failed for days"
+        title = f"Outgoing webhooks to “{plain_name(name)}” are switched off: they failed for days"
         text = "Nothing is delivered to it until somebody switches it on again; what waits for it stays."
-        yield Trouble(AlertRule.DELIVERIES, name, title, text, since=at)
+        yield Trouble(AlertRule.DELIVERIES, name, title, text, "hooks", at)
 
 
 # Orders, one by one while they are few
