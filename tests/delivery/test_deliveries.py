@@ -367,6 +367,25 @@ def test_an_answer_whose_body_never_ends_is_an_answer() -> None:
     assert asyncio.run(run()) == Reply(200, "thanks")
 
 
+def test_whatever_a_receiver_answers_or_brings_about_is_recorded_and_counted(
+    outgoing: Outgoing, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Surprised(Poster):
+        async def _post(self, *_: Any) -> Reply:
+            raise RuntimeError("url-canary")
+
+    outgoing.subscribe()
+    outgoing.accepted()
+    late = "Fri, 1 Jan 2027 00:00:00 +99999999999999999999"
+    assert outgoing.deliver(ScriptedPoster(Reply(503, None, late))) == 1
+    assert outgoing.deliver(Surprised(), minutes=1) == 1
+    assert [(row["status"], row["error"]) for row in outgoing.attempts()] == [
+        (503, None), (None, "it could not be posted (RuntimeError)"),
+    ]  # fmt: skip
+    assert outgoing.row()["failures"] == 2
+    assert ("RuntimeError" in caplog.text, "url-canary" in caplog.text) == (True, False)
+
+
 @pytest.mark.parametrize("address", ["fec0::1", "192.0.0.8", "192.88.99.1", "3fff::1", "64:ff9b::7f00:1", "ff0e::1"])
 def test_addresses_that_are_not_of_the_public_internet_are_not_sent_to(address: str) -> None:
     with pytest.raises(TargetRefused):

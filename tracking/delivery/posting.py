@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ import httpx
 
 from tracking.delivery.targets import IpAddress, IpNetwork, Target, TargetRefused, check_ip
 from tracking.errors import causes_of
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 5.0  # for what follows the answer's status
@@ -121,6 +124,9 @@ class Poster:
             return Reply(error=f"not sent: the address {exc}")
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as exc:
             return Reply(error=_reason(exc))
+        except Exception as exc:  # noqa: BLE001 - whatever a receiver brings about is recorded and counted; no address
+            log.warning("a notification could not be posted error=%s", type(exc).__name__)
+            return Reply(error=f"it could not be posted ({type(exc).__name__})")
 
     async def _post(self, target: Target, body: bytes, headers: Mapping[str, str], whole: asyncio.Timeout) -> Reply:
         network = _CheckedNetwork(target.scheme, self._allowed, self._resolve)

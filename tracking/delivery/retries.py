@@ -77,7 +77,7 @@ def parse_retry_after(text: str | None, now: datetime) -> timedelta:
         return min(timedelta(seconds=min(int(text), 10**6)), LONGEST_RETRY_AFTER)
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+        wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+    except (ValueError, TypeError, IndexError, OverflowError):  # of what is no date, or of one with absurd numbers
         return timedelta()
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max(at - now, timedelta()), LONGEST_RETRY_AFTER)
+    return min(max(wait, timedelta()), LONGEST_RETRY_AFTER)
