@@ -105,9 +105,9 @@ def table(rows: Sequence[Delivery], name: str) -> None:
     colors |= {"Dropped": elements.palette().muted}
     cells = {
         "at": [row.created_at for row in rows],
-        "event": [row.event_type for row in rows],
-        "order": [wording.plain(row.po_number) for row in rows],
         "state": [[LABELS[row.state]] for row in rows],
+        "order": [wording.plain(row.po_number) for row in rows],
+        "event": [row.event_type for row in rows],
         "answer": [row.answer for row in rows],
         "attempts": [row.attempts for row in rows],
         "hook": [wording.plain(row.hook) for row in rows],
@@ -123,10 +123,10 @@ def table(rows: Sequence[Delivery], name: str) -> None:
         selection_mode="single-row",
         alt=f"{len(rows)} deliveries of outgoing webhooks, newest first",
         column_config={
-            "at": times.column("Event at", width=160),
-            "event": st.column_config.TextColumn("Event", width=140),
-            "order": st.column_config.TextColumn("PO number", width=150),
+            "at": times.column("Event at", width=150),
             "state": elements.pill_column("State", colors, width=110),
+            "order": st.column_config.TextColumn("PO number", width=150),
+            "event": st.column_config.TextColumn("Event", width=140),
             "answer": st.column_config.TextColumn("Last answer", width=260),
             "attempts": st.column_config.NumberColumn("Attempts", format="localized", width=80),
             "hook": st.column_config.TextColumn("Webhook", width=140),

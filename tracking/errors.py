@@ -241,6 +241,7 @@ _TITLES: tuple[tuple[type[TrackingError], str, str], ...] = (
     (SettingsError, "The settings cannot be used", "Fix the settings and restart."),
     (InvalidNote, "Nothing was saved", "Change the text and try again."),
     (InvalidJob, "Nothing was started", "Change the filter or what is missing, and try again."),
+    (InvalidSubscription, "The webhook was not added", "Fix this and add it again."),
     (InvalidSubmission, "Nothing was sent", "Fix these before sending."),
     (NotAllowed, "Not possible now", "The order may have changed since this page was loaded."),
     (NotPermitted, "Not permitted", ""),

@@ -103,8 +103,20 @@ def show_command(name: Name, *, as_json: options.JsonFlag = False) -> None:
     """Show one subscription."""
     _, store = _opened()
     record = reports.hook_record(reports.hook(store, name))
-    lines = [f"{each.replace('_', ' ')}: {value}" for each, value in record.items() if value not in (None, "", [])]
+    parts = ((each, _text(each, value)) for each, value in record.items())
+    lines = [f"{each.replace('_', ' ')}: {text}" for each, text in parts if text]
     output.print_answer(record, *lines, as_json=as_json)
+
+
+def _text(name: str, value: Any) -> str:
+    """A part of a subscription for people; empty where there is nothing to say."""
+    if name == "event_types":
+        return ", ".join(value) or "all"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, str) and name.endswith(("_at", "_since")):
+        return f"{output.time_text(datetime.fromisoformat(value))} UTC"
+    return "" if value is None else str(value)
 
 
 @hooks_app.command("pause")
