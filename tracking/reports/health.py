@@ -127,7 +127,7 @@ def absent_loop(database: Database, role: str, now: datetime) -> str | None:
     if beat_at is not None and now - beat_at <= LOOP_SILENT_AFTER:
         return None
     what = "worker" if role == "jobs" else role
-    return f"no {what} is running: start `tracking worker` or the console (`streamlit run dashboard.py`)"
+    return f"no {what} is running: start `tracking console`, or `tracking worker` for no pages"
 
 
 def _facts(connection: Connection) -> _Facts:
