@@ -14,7 +14,8 @@ from charts.layout import in_zone, laid_out
 from charts.palette import DARK, LIGHT, Palette
 from tracking.orders.model import State
 from tracking.orders.vocabulary import state_label
-from tracking.orders.wording import count, duration, longest, money, plain
+from tracking.orders.wording import count, duration, longest, plain
+from tracking.reports import amounts
 
 AGES = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (86_400, "1 d"), (864_000, "10 d"))
 SHARES = ((0.0, "0 %"), (0.9, "90 %"), (0.99, "99 %"))
@@ -223,6 +224,5 @@ def _faint(color: str) -> str:
 
 def amounts_in_words(values: pd.DataFrame) -> list[str]:
     """The columns value_minor and currency of each row as money."""
-    return [
-        money(int(minor), currency) for minor, currency in zip(values["value_minor"], values["currency"], strict=True)
-    ]
+    pairs = zip(values["value_minor"], values["currency"], strict=True)
+    return [amounts.worth({currency: int(minor)}) for minor, currency in pairs]

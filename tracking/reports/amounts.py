@@ -19,8 +19,12 @@ from tracking.storage.tables import LINES, OPEN, ORDERS
 
 ORDERS_AT_ONCE = 500
 ORDERS_BY_LINES = 5000
+SEVERAL = MIXED
 Values = dict[str, int]
-"""Minor units by currency; "" is the currency that nobody knows."""
+"""Minor units by currency; "" is the currency that nobody knows.
+
+SEVERAL is for amounts in several currencies that nothing tells apart (any more): there are some, and its number is 0.
+"""
 
 
 def currencies(connection: Connection) -> dict[str, str]:
@@ -35,18 +39,60 @@ def is_one_currency(currency: str | None) -> bool:
     return bool(currency) and MIXED not in str(currency)
 
 
+def is_several(currency: str | None) -> bool:
+    """Whether an order is of several currencies, so that its `value_minor` is no amount of money."""
+    return MIXED in (currency or "")
+
+
+def unsplit(currency: str | None, value: int) -> Values:
+    """What orders of this currency are worth where their lines do not tell: in none that is known, or in several."""
+    return {SEVERAL: 0} if is_several(currency) else {"": value}
+
+
+class Sums:
+    """Adds up what orders are worth by currency: groups of them first, then what lines tell of those without one."""
+
+    def __init__(self) -> None:
+        self._values: Counter[str] = Counter()
+        self._several = 0
+
+    def add(self, currency: str | None, value: int, orders: int) -> None:
+        """Add so many orders of this currency, or of none that is known, or of several."""
+        if is_several(currency):
+            self._several += orders
+        else:
+            self._values[currency or ""] += value
+
+    def split(self, currency: str | None, value: int, values: Values) -> None:
+        """Put what the lines of one order tell in place of what was added for it."""
+        self.add(currency, -value, -1)
+        for each, part in values.items():
+            self.add(each, part, 1)
+
+    @property
+    def unclear(self) -> bool:
+        """Whether lines may tell more."""
+        return bool(self._several) or "" in self._values
+
+    @property
+    def values(self) -> Values:
+        """The sums, without those of nothing."""
+        several = {SEVERAL: 0} if self._several > 0 else {}
+        return {currency: value for currency, value in sorted(self._values.items()) if value} | several
+
+
 def order_values(connection: Connection, orders: Iterable[Mapping[Any, Any]]) -> dict[int, Values]:
     """What each of the orders (id, currency, value_minor) is worth, by its row id."""
     values: dict[int, Values] = {}
-    by_lines: dict[int, int] = {}
+    by_lines: dict[int, Values] = {}
     for order in orders:
         if is_one_currency(order["currency"]):
             values[order["id"]] = {order["currency"]: order["value_minor"]}
         else:
-            by_lines[order["id"]] = order["value_minor"]
+            by_lines[order["id"]] = unsplit(order["currency"], order["value_minor"])
     by_product = currencies(connection) if by_lines else {}
     if not by_product:
-        return values | {order_id: {"": value} for order_id, value in by_lines.items()}
+        return values | by_lines
     sums: dict[int, Values] = defaultdict(lambda: defaultdict(int))
     worth = sa.func.sum(LINES.c.value_minor * LINES.c.quantity)
     ids = list(by_lines)
@@ -54,8 +100,13 @@ def order_values(connection: Connection, orders: Iterable[Mapping[Any, Any]]) ->
         part = ids[at : at + ORDERS_AT_ONCE]
         lines = select(LINES.c.order_id, LINES.c.product_id, worth).where(LINES.c.order_id.in_(part))
         for order_id, product_id, value in connection.execute(lines.group_by(LINES.c.order_id, LINES.c.product_id)):
-            sums[order_id][by_product.get(product_id.casefold(), "")] += int(value)
-    return values | {order_id: dict(sums.get(order_id) or {"": value}) for order_id, value in by_lines.items()}
+            if currency := by_product.get(product_id.casefold()):
+                sums[order_id][currency] += int(value)
+            elif SEVERAL in by_lines[order_id]:
+                sums[order_id][SEVERAL] = 0
+            else:
+                sums[order_id][""] += int(value)
+    return values | {order_id: dict(sums.get(order_id) or value) for order_id, value in by_lines.items()}
 
 
 def open_values(connection: Connection, group: ColumnElement[str]) -> Counter[tuple[str, str, str]]:
@@ -71,11 +122,11 @@ def open_values(connection: Connection, group: ColumnElement[str]) -> Counter[tu
     by_currency = by_currency.with_hint(ORDERS, "INDEXED BY ix_orders_lifecycle", "sqlite")
     table: Counter[tuple[str, str, str]] = Counter()
     for row in connection.execute(by_currency):
-        currency = row.currency if is_one_currency(row.currency) else ""
-        table.update(
-            {(row.grouped, currency, "orders"): row.orders, (row.grouped, currency, "value"): int(row.value_minor)}
-        )
-    if any(currency == "" for _, currency, _ in table):
+        value = int(row.value_minor)
+        each = {row.currency: value} if is_one_currency(row.currency) else unsplit(row.currency, value)
+        for currency, of_it in each.items():
+            table.update({(row.grouped, currency, "orders"): row.orders, (row.grouped, currency, "value"): of_it})
+    if any(currency in {"", SEVERAL} for _, currency, _ in table):
         _add_by_lines(connection, group, table)
     return table
 
@@ -88,21 +139,27 @@ def _add_by_lines(connection: Connection, group: ColumnElement[str], table: Coun
     rows = connection.execute(newest).mappings().all()
     values = order_values(connection, rows)
     for row in rows:
-        table.subtract({(row["grouped"], "", "orders"): 1, (row["grouped"], "", "value"): row["value_minor"]})
+        for currency, value in unsplit(row["currency"], row["value_minor"]).items():
+            table.subtract({(row["grouped"], currency, "orders"): 1, (row["grouped"], currency, "value"): value})
         for currency, value in values[row["id"]].items():
             table.update({(row["grouped"], currency, "orders"): 1, (row["grouped"], currency, "value"): value})
 
 
 def one_amount(values: Mapping[str, int]) -> str | None:
     """The amount as a decimal text; None where it is of several currencies, which have no sum."""
+    if SEVERAL in values:
+        return None
     return next((amount(value, currency) for currency, value in values.items()), "0.00") if len(values) < 2 else None
 
 
 def decimal_texts(values: Mapping[str, int]) -> dict[str, str]:
-    """The amounts as decimal texts by currency, for programs."""
-    return {currency: amount(value, currency) for currency, value in sorted(values.items())}
+    """The amounts as decimal texts by currency, for programs; without those that nothing tells apart."""
+    return {currency: amount(value, currency) for currency, value in sorted(values.items()) if currency != SEVERAL}
 
 
 def worth(values: Mapping[str, int]) -> str:
     """The amounts for people: "5.00 USD and 10.00 CAD"."""
-    return " and ".join(money(value, currency) for currency, value in sorted(values.items())) or money(0, "")
+    texts = [money(value, currency) for currency, value in sorted(values.items()) if currency != SEVERAL]
+    if SEVERAL in values:
+        texts.append("more in several currencies" if texts else "amounts in several currencies")
+    return " and ".join(texts) or money(0, "")

@@ -170,22 +170,19 @@ def plan(
         groups = connection.execute(_groups(matching.subquery())).mappings().all()
         total = sum(group["orders"] for group in groups)
         skipped: Counter[str] = Counter()
-        values: Counter[str] = Counter()
+        sums = amounts.Sums()
         for group in groups:
             why = refusal(_representative(group, parameters, now), act, parameters)
             if why is not None:
                 skipped[why] += group["orders"]
-            elif amounts.is_one_currency(group["currency"]):
-                values[group["currency"]] += int(group["value"])
             else:
-                values[""] += int(group["value"])
-        if "" in values:
-            _add_by_lines(connection, matching, act, parameters, values, now)
+                sums.add(group["currency"], int(group["value"]), group["orders"])
+        if sums.unclear:
+            _add_by_lines(connection, matching, act, parameters, sums, now)
     acting = total - skipped.total()
-    worth = {currency: value for currency, value in sorted(values.items()) if value}
     calls = acting * CALLS.get(act, 0)
     seconds = max(total / ORDERS_PER_SECOND, calls / (max_rate * CALL_SHARE))
-    return Plan(total, acting, dict(skipped.most_common()), calls, seconds, worth, too_many=total > MOST_ORDERS)
+    return Plan(total, acting, dict(skipped.most_common()), calls, seconds, sums.values, too_many=total > MOST_ORDERS)
 
 
 def least_time(foreseen: Plan) -> str:
@@ -233,7 +230,7 @@ def _representative(group: RowMapping, parameters: Parameters, now: datetime) ->
 
 
 def _add_by_lines(
-    connection: Connection, matching: Any, act: Act, parameters: Parameters, values: Counter[str], now: datetime
+    connection: Connection, matching: Any, act: Act, parameters: Parameters, sums: amounts.Sums, now: datetime
 ) -> None:
     """Move what the lines tell the currency of to that currency, of so many orders at the most."""
     inner = matching.subquery()
@@ -242,5 +239,4 @@ def _add_by_lines(
     acting = [row for row in rows if refusal(_representative(row, parameters, now), act, parameters) is None]
     by_order = amounts.order_values(connection, acting)
     for row in acting:
-        values[""] -= row["value_minor"]
-        values.update(by_order[row["id"]])
+        sums.split(row["currency"], row["value_minor"], by_order[row["id"]])

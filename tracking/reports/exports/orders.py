@@ -101,8 +101,9 @@ def order_rows(connection: Connection, orders: Sequence[RowMapping]) -> list[dic
 
 
 def _exported(row: RowMapping, values: Mapping[str, int]) -> dict[str, Any]:
-    currency = MIXED.join(sorted(values)) if all(values) else row["currency"]
-    has_one_cost = row["cost_minor"] is not None and len(values) == 1
+    split = all(values) and amounts.SEVERAL not in values
+    currency = MIXED.join(sorted(values)) if split else row["currency"] or None
+    has_one_cost = row["cost_minor"] is not None and amounts.one_amount(values) is not None
     return {name: row[name] for name in _STORED} | {
         "currency": currency,
         "value": amounts.one_amount(values),

@@ -291,24 +291,18 @@ def _placed_at(connection: Connection, line: ImportLine) -> list[tuple[datetime,
 def _values(connection: Connection, batch_id: int) -> Values:
     """What the orders are worth by currency; what an order's currency does not say is added up from its lines."""
     this = ORDERS.c.batch_id == batch_id
-    values = Counter[str]()
-    sums = select(ORDERS.c.currency, func.sum(ORDERS.c.value_minor)).where(this).group_by(ORDERS.c.currency)
-    unclear = False
-    for currency, value in connection.execute(sums):
-        if amounts.is_one_currency(currency):
-            values[currency] += int(value)
-        else:
-            unclear = True
-            values[""] += int(value)
-    if unclear:
+    sums = amounts.Sums()
+    added = select(ORDERS.c.currency, func.sum(ORDERS.c.value_minor), func.count()).where(this)
+    for currency, value, orders in connection.execute(added.group_by(ORDERS.c.currency)):
+        sums.add(currency, int(value), orders)
+    if sums.unclear:
         columns = (ORDERS.c.id, ORDERS.c.currency, ORDERS.c.value_minor)
         mixed = sa.or_(ORDERS.c.currency.is_(None), ORDERS.c.currency == "", ORDERS.c.currency.contains(MIXED))
         rows = connection.execute(select(*columns).where(this, mixed).limit(ORDERS_BY_LINES)).mappings().all()
         by_order = amounts.order_values(connection, rows)
         for row in rows:
-            values[""] -= row["value_minor"]
-            values.update(by_order[row["id"]])
-    return {currency: value for currency, value in values.items() if value}
+            sums.split(row["currency"], row["value_minor"], by_order[row["id"]])
+    return sums.values
 
 
 def _rejections(connection: Connection, batch_id: int) -> tuple[Group, ...]:
