@@ -1045,7 +1045,10 @@ def test_old_orders_are_archived_and_the_files_verified(past: Path, run: Run, mo
     monkeypatch.setenv("TRACKING_KEEP_DAYS", "30")
     planned = run("archive", "a", "--dry-run")
     assert (planned.exit_code, "2026-03: 1 order would be archived" in planned.output) == (0, True)
-    done = json.loads(run("archive", "a", "--json").stdout)
+    monkeypatch.setattr(output, "is_interactive", lambda: True)
+    asked = CliRunner().invoke(app, ["archive", "a"], input="n\n")
+    assert (asked.exit_code, "1 order leave the database" in asked.stderr, (past / "a").exists()) == (1, True, False)
+    done = json.loads(run("archive", "a", "--json", "--yes").stdout)
     assert (done["orders"], done["removed"], done["unsound"], done["lost"]) == (1, 1, 0, [])
     assert run("verify").exit_code == 0
     assert run("verify-archive", "a").exit_code == 0
@@ -1055,8 +1058,10 @@ def test_old_orders_are_archived_and_the_files_verified(past: Path, run: Run, mo
     erased = run("erase", "bob@example.com", "--yes")
     assert "orders that are archived name nobody any more" in erased.output
     assert "out of reach, without recipients but with what people wrote: 1 archive" in erased.output
-    elsewhere = run("verify-archive", "b").stdout
-    assert elsewhere.strip().endswith(f"it is not in the folder; it was written to {past / 'a'}")
+    elsewhere = run("verify-archive", "b")
+    assert (elsewhere.exit_code, "no file of the archives is in b" in elsewhere.stdout) == (1, True)
+    assert f"not verified: 1 file of 2026-03, written to {past / 'a'} (--all-folders" in elsewhere.stdout
+    assert run("verify-archive", "b", "--all-folders").exit_code == 0
     [file] = (past / "a").iterdir()
     file.write_bytes(b"")
     broken = run("verify-archive", "a")

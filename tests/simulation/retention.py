@@ -87,7 +87,7 @@ class Retention:
         self.remove({"age": 0})
         if self._deletes or not self._folder.exists():
             return
-        _, differences = check_archives(self.world.consoles[0].database, self._folder)
+        differences = check_archives(self.world.consoles[0].database, self._folder).differences
         if differences:
             raise Violation("I16", differences[0])
         recorded = {row[0] for row in self.world.file.raw.execute("SELECT file FROM archives").fetchall()}

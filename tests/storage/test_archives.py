@@ -1,6 +1,7 @@
 """Archives: what leaves goes to Parquet files first, whatever is killed where."""
 
 import asyncio
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tracking.errors import StoreBusy, StoreUnusable
 from tracking.reports.health import ComponentStatus, component_status
 from tracking.storage.maintenance.verify import verify
 from tracking.storage.retention import archiving
-from tracking.storage.retention.archive_check import check_archives
+from tracking.storage.retention.archive_check import ArchivesElsewhere, check_archives
 from tracking.storage.retention.archive_file import ArchiveWriter, rows_of
 from tracking.storage.retention.archiving import Archived, Archiver
 from tracking.storage.retention.keeping import Keeping
@@ -47,6 +48,34 @@ def stored(history: History) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(ARCHIVES.c.id))]
 
 
+def test_files_in_another_folder_are_named_and_do_not_fail_the_check(past: History, tmp_path: Path) -> None:
+    ours, other = tmp_path / "a", tmp_path / "b"
+    archive(past, ours)
+    [file] = ours.iterdir()
+    other.mkdir()
+    later = shutil.copy(file, other / "orders-2026-04-0001.parquet")
+
+    def write(connection: sa.Connection) -> None:
+        row = dict(connection.execute(sa.select(ARCHIVES)).mappings().one())
+        copied = {"id": None, "month": "2026-04", "folder": str(other), "file": later.name}
+        connection.execute(sa.insert(ARCHIVES).values({name: value for name, value in (row | copied).items() if value}))
+
+    past.database.write(write)
+    place = ArchivesElsewhere(str(other), True, 1, ("2026-04",))
+    assert check_archives(past.database, ours) == (1, [], [place])
+    assert check_archives(past.database, ours, all_folders=True) == (2, [], [])
+    assert check_archives(past.database, tmp_path / "c").differences == [
+        f"no file of the archives is in {tmp_path / 'c'}"
+    ]
+    moved = later.rename(ours / later.name)
+    assert check_archives(past.database, ours) == (2, [], [])
+    moved.unlink()
+    assert later.name in check_archives(past.database, ours).differences[0]
+    other.rmdir()
+    assert check_archives(past.database, ours) == (1, [], [place._replace(is_there=False)])
+    assert later.name in check_archives(past.database, ours, all_folders=True).differences[0]
+
+
 def test_what_leaves_is_in_a_file_that_pandas_reads_and_that_proves_itself(past: History, tmp_path: Path) -> None:
     events = order(past, "po-1")["event_count"] + order(past, "po-2")["event_count"]
     assert archive(past, tmp_path / "a", dry_run=True).months == {"2026-03": 2}
@@ -57,7 +86,7 @@ def test_what_leaves_is_in_a_file_that_pandas_reads_and_that_proves_itself(past:
     assert stored(past) == [(name, "removed", 2, events)]
     assert [order(past, f"po-{number}")["events_removed"] > 0 for number in (1, 2, 3)] == [True, True, False]
     assert verify(past.database) == []
-    assert check_archives(past.database, tmp_path / "a") == (1, [])
+    assert check_archives(past.database, tmp_path / "a") == (1, [], [])
     frame = pd.read_parquet(tmp_path / "a" / name)
     assert frame.groupby("record").size().to_dict() == {
         "order": 2, "event": events, "line": 6, "call": 1, "webhook": 1
@@ -82,7 +111,7 @@ def test_a_later_order_of_the_same_month_makes_a_further_part(past: History, tmp
     past.wait(days=1)
     assert archive(past, tmp_path).files == [str(tmp_path / "orders-2026-10-0001.parquet")]
     assert verify(past.database) == []
-    assert check_archives(past.database, tmp_path) == (3, [])
+    assert check_archives(past.database, tmp_path) == (3, [], [])
 
 
 KILLS = (
@@ -123,7 +152,7 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_doubled(
     assert [file.name for file in folder.iterdir()] == ["orders-2026-03-0001.parquet"]
     assert stored(past) == [("orders-2026-03-0001.parquet", "removed", 2, events)]
     assert rows(past, EVENTS, 1) + rows(past, EVENTS, 2) == 0
-    assert check_archives(past.database, folder) == (1, [])
+    assert check_archives(past.database, folder) == (1, [], [])
     assert verify(past.database) == []
 
 
@@ -140,7 +169,7 @@ def test_what_happened_while_a_file_was_written_keeps_the_order_whole(
     assert archive(past, tmp_path).removed == 1
     assert (order(past, "po-1")["events_removed"], rows(past, LINES, 1)) == (0, 3)
     assert verify(past.database) == []
-    assert check_archives(past.database, tmp_path) == (1, [])
+    assert check_archives(past.database, tmp_path) == (1, [], [])
 
 
 def test_a_file_that_is_gone_or_was_changed_is_named(past: History, tmp_path: Path) -> None:
@@ -148,12 +177,14 @@ def test_a_file_that_is_gone_or_was_changed_is_named(past: History, tmp_path: Pa
     past.database.write(
         lambda connection: connection.execute(sa.update(ORDERS).where(ORDERS.c.id == 1).values(head="0"))
     )
-    assert "po-1: the database does not go on" in check_archives(past.database, tmp_path)[1][0]
+    assert "po-1: the database does not go on" in check_archives(past.database, tmp_path).differences[0]
     content = file.read_bytes()
     file.write_bytes(content[:-1] + b"x")
-    assert "cannot be read" in check_archives(past.database, tmp_path)[1][-1]
+    assert "cannot be read" in check_archives(past.database, tmp_path).differences[-1]
     file.unlink()
-    assert check_archives(past.database, tmp_path)[1] == [f"{file.name}: it is not in the folder"]
+    assert check_archives(past.database, tmp_path).differences == [
+        f"{file.name}: it is not in the folder that it was written to, {tmp_path}"
+    ]
 
 
 def test_a_file_that_does_not_hold_what_was_written_costs_no_order_its_log(
@@ -206,7 +237,7 @@ def test_whoever_lost_the_right_to_remove_while_it_wrote_a_file_removes_nothing(
     assert (order(past, "po-1")["events_removed"], rows(past, EVENTS, 1)) == (0, events)
     monkeypatch.undo()
     assert archive(past, tmp_path).removed == 2
-    assert check_archives(past.database, tmp_path) == (1, [])
+    assert check_archives(past.database, tmp_path) == (1, [], [])
 
 
 def test_a_folder_that_cannot_be_written_is_shown_until_it_can(past: History, tmp_path: Path) -> None:

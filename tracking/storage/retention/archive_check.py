@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, select
 
@@ -29,27 +29,71 @@ _NEXT = select(EVENTS.c.previous).where(and_(EVENTS.c.order_id == bindparam("own
 Heads = dict[tuple[int, int], str | None]
 
 
+class ArchivesElsewhere(NamedTuple):
+    """Files that were written to another folder, and are not in the one that is checked."""
+
+    folder: str
+    is_there: bool
+    files: int
+    months: tuple[str, ...]
+
+
+class ArchiveCheck(NamedTuple):
+    """How many files were checked, each difference in words, and what lies elsewhere and was not checked."""
+
+    files: int
+    differences: list[str]
+    elsewhere: list[ArchivesElsewhere]
+
+
 def check_archives(
-    database: Database, folder: Path, progress: Callable[[int, int], None] | None = None
-) -> tuple[int, list[str]]:
-    """Check every recorded file in the folder; returns how many there are, and each difference in words."""
+    database: Database,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    all_folders: bool = False,
+) -> ArchiveCheck:
+    """Check every recorded file in the folder; with `all_folders` others too, where they were written to.
+
+    A file that is in neither is a difference, but for one of a folder that is not on this machine.
+    """
     with database.read() as connection:
         query = select(ARCHIVES).where(ARCHIVES.c.state.in_(("written", "removed", "lost"))).order_by(ARCHIVES.c.id)
         archives = connection.execute(query).mappings().all()
     differences: list[str] = []
     heads: Heads = {}
+    away: dict[str, list[str]] = {}
     for number, archive in enumerate(archives, 1):
-        differences += _check_file(database, archive, folder / archive["file"], heads)
+        path = folder / archive["file"]
+        if not path.exists() and (all_folders or not _is_elsewhere(archive, folder)):
+            path = Path(archive["folder"]) / archive["file"]
+        if path.exists() or all_folders or not _is_elsewhere(archive, folder):
+            differences += _check_file(database, archive, path, heads)
+        else:
+            away.setdefault(archive["folder"], []).append(archive["month"])
         if progress is not None:
             progress(number, len(archives))
-    return len(archives), differences
+    elsewhere = [_elsewhere(place, months) for place, months in sorted(away.items())]
+    checked = len(archives) - sum(place.files for place in elsewhere)
+    if elsewhere and not checked:
+        differences.append(f"no file of the archives is in {folder}")
+    return ArchiveCheck(checked, differences, elsewhere)
+
+
+def _is_elsewhere(archive: Mapping[Any, Any], folder: Path) -> bool:
+    """Whether the file was written to another folder, and is there or nobody can say from here."""
+    written_to = Path(archive["folder"])
+    same = written_to == folder.absolute() or (written_to.exists() and folder.exists() and written_to.samefile(folder))
+    return not same and ((written_to / archive["file"]).exists() or not written_to.exists())
+
+
+def _elsewhere(folder: str, months: list[str]) -> ArchivesElsewhere:
+    return ArchivesElsewhere(folder, Path(folder).exists(), len(months), tuple(sorted(set(months))))
 
 
 def _check_file(database: Database, archive: Mapping[Any, Any], path: Path, heads: Heads) -> Iterator[str]:
     if not path.exists():
-        elsewhere = archive["folder"] != str(path.parent.absolute())
-        place = f"; it was written to {archive['folder']}" if elsewhere else ""
-        yield f"{path.name}: it is not in the folder{place}"
+        yield f"{path.name}: it is not in the folder that it was written to, {archive['folder']}"
         return
     try:
         if digest_of_file(path) != archive["digest"]:

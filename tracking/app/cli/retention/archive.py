@@ -4,6 +4,7 @@ import os
 import socket
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from tracking.app.cli.options import JsonFlag, acting_person, record_export, tim
 from tracking.app.cli.place import load_settings, open_store
 from tracking.orders.observations import utc_now
 from tracking.orders.wording import count
-from tracking.storage.retention.archive_check import check_archives
+from tracking.storage.retention.archive_check import ArchivesElsewhere, check_archives
 from tracking.storage.retention.archiving import Archiver
 
 Folder = Annotated[Path, typer.Argument(file_okay=False, help="Folder of the Parquet files.", metavar="FOLDER")]
@@ -30,6 +31,7 @@ def archive_command(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would leave, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="On a terminal, do not ask for confirmation.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the logs of old completed orders to Parquet files, one a month, and then remove them from the database.
@@ -43,10 +45,14 @@ def archive_command(
     if before > now:
         raise typer.BadParameter("that time is in the future", param_hint="--before")
     store, person = open_store(loaded), acting_person()
-    owner = f"{socket.gethostname()}/{os.getpid()}/archive"
+    archiver = partial(
+        Archiver, store, folder, owner=f"{socket.gethostname()}/{os.getpid()}/archive", by=person.name, clock=utc_now
+    )
+    # Scripts and timers are not asked: nobody would answer.
+    if not dry_run and not yes and output.is_interactive():
+        _confirm(sum(archiver().run(before, dry_run=True).months.values()), folder)
     with output.progress("archiving") as progress:
-        archiver = Archiver(store, folder, owner=owner, by=person.name, clock=utc_now, progress=progress)
-        result = archiver.run(before, dry_run=dry_run)
+        result = archiver(progress=progress).run(before, dry_run=dry_run)
     if result.files:
         record_export(store, loaded, "archive", rows=result.orders)
     if dry_run:
@@ -67,13 +73,33 @@ def archive_command(
         raise typer.Exit(1)
 
 
-def verify_archive_command(folder: Folder, *, as_json: JsonFlag = False) -> None:
+def _confirm(orders: int, folder: Path) -> None:
+    """Ask whoever is at the terminal; ends the command with 1 where they do not want it."""
+    leaves = f"the logs of {count(orders, 'order')} leave the database for files in {folder}, and claim data for good"
+    if orders and not typer.confirm(f"{leaves}: archive and remove?", err=True):
+        raise typer.Exit(1)
+
+
+def verify_archive_command(
+    folder: Folder,
+    *,
+    all_folders: Annotated[
+        bool, typer.Option("--all-folders", help="Also verify files in other folders, where they were written to.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Verify every archived order's chain, and that the database goes on where it ends; exit 1 with the differences."""
     store = open_store()
     with output.progress("reading") as progress:
-        files, differences = check_archives(store, folder, progress)
-    lines = differences or [f"{count(files, 'file')}: every archived event agrees with its chain and with the database"]
-    record = {"agrees": not differences, "files": files, "differences": differences}
-    output.print_answer(record, *lines, as_json=as_json)
-    if differences:
+        result = check_archives(store, folder, progress, all_folders=all_folders)
+    holds = f"{count(result.files, 'file')}: every archived event agrees with its chain and with the database"
+    lines = [*(result.differences or [holds]), *map(_elsewhere, result.elsewhere)]
+    output.print_answer({"agrees": not result.differences} | result._asdict(), *lines, as_json=as_json)
+    if result.differences:
         raise typer.Exit(1)
+
+
+def _elsewhere(place: ArchivesElsewhere) -> str:
+    files = f"{count(place.files, 'file')} of {', '.join(place.months)}"
+    why = "--all-folders verifies that folder too" if place.is_there else "that folder is not on this machine"
+    return f"not verified: {files}, written to {place.folder} ({why})"
