@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -154,7 +155,12 @@ def currencies(history: History, store: Database) -> dict[str, int]:
     for name, worth in WORTH.items():
         made = [Line(at, f"in {currency}", minor, 1) for at, (currency, minor) in enumerate(worth.items(), 1)]
         asked = OrderRequest(name, "Links", tuple(made), {})
-        known = {"source": "csv", "actor": "Ann", "now": history.at, "values": worth if len(worth) > 1 else None}
+        known: dict[str, Any] = {
+            "source": "csv",
+            "actor": "Ann",
+            "now": history.at,
+            "values": worth if len(worth) > 1 else None,
+        }
         history.numbers[name] = store.write(partial(ingest.place, request=asked, **known))
     lost = sa.delete(LINES).where(LINES.c.order_id == history.numbers["lost"])
     store.write(lambda connection: connection.execute(lost))
@@ -170,10 +176,12 @@ def said_of(history: History, store: Database, numbers: Mapping[str, int]) -> di
     at, filters = history.at, Filters(page_size=50)
     file = io.BytesIO()
     write_export(store, filters, at, form="jsonl", file=file)
-    lifecycles = lifecycle.lifecycle_now(store, at).values
+    open_orders = lifecycle.lifecycle_now(store, at).values.to_dict("records")
     pages = [verdicts.order_view(store, number, at) for number in numbers.values()]
     return {
-        "overview": " ".join(amounts.worth({row.currency: int(row.value_minor)}) for row in lifecycles.itertuples()),
+        "overview": " ".join(
+            amounts.worth({row["currency"]: int(row["value_minor"])}) for row in lifecycles.to_dict("records")
+        ),
         "decisions": " ".join(amounts.worth(group.values) for group in decisions.decisions(store, at).groups),
         "handover": handover_wording.markdown(handover.handover(store, at - timedelta(hours=1), at), "UTC"),
         "list": " ".join(search.orders_page(store, filters, at).rows["worth"]),

@@ -53,7 +53,8 @@ def test_files_in_another_folder_are_named_and_do_not_fail_the_check(past: Histo
     archive(past, ours)
     [file] = ours.iterdir()
     other.mkdir()
-    later = shutil.copy(file, other / "orders-2026-04-0001.parquet")
+    later = other / "orders-2026-04-0001.parquet"
+    shutil.copy(file, later)
 
     def write(connection: sa.Connection) -> None:
         row = dict(connection.execute(sa.select(ARCHIVES)).mappings().one())
