@@ -179,9 +179,7 @@ def said_of(history: History, store: Database, numbers: Mapping[str, int]) -> di
     open_orders = lifecycle.lifecycle_now(store, at).values.to_dict("records")
     pages = [verdicts.order_view(store, number, at) for number in numbers.values()]
     return {
-        "overview": " ".join(
-            amounts.worth({row["currency"]: int(row["value_minor"])}) for row in lifecycles.to_dict("records")
-        ),
+        "overview": " ".join(amounts.worth({row["currency"]: int(row["value_minor"])}) for row in open_orders),
         "decisions": " ".join(amounts.worth(group.values) for group in decisions.decisions(store, at).groups),
         "handover": handover_wording.markdown(handover.handover(store, at - timedelta(hours=1), at), "UTC"),
         "list": " ".join(search.orders_page(store, filters, at).rows["worth"]),
