@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
 
+from sniffio import current_async_library_cvar
 from structlog.contextvars import bind_contextvars
 
 from tracking.delivery.deliverer import PLACES, Deliverer
@@ -198,6 +199,7 @@ class _CallingLoop(_WatchedLoop):
         """Tell whether the next call is known already, so that no turn has to look for one."""
 
     async def _survive(self, work: Work, answered: Callable[[], None], order: str | None) -> None:
+        current_async_library_cvar.set("asyncio")  # which httpx would look for dozens of times with each call
         if order is not None:
             bind_contextvars(order=order)  # it ends with the task
         try:

@@ -68,6 +68,8 @@ class Database:
         self._engine = make_engine(url, writes=True)
         self._readers = make_engine(url, writes=False)
         self._journal_mode: str | None = None
+        file = file_of(url)
+        self._log_file = f"{file}-wal" if file else None
         for engine in (self._engine, self._readers) if self.dialect == "sqlite" else ():
             event.listen(engine, "connect", self._note_journal)
         if self.dialect == "sqlite":
@@ -184,9 +186,8 @@ class Database:
 
     def wal_bytes(self) -> int:
         """Measure the write-ahead log in bytes; 0 where there is none."""
-        file = file_of(self.url)
         try:
-            return file.with_name(f"{file.name}-wal").stat().st_size if file else 0
+            return os.stat(self._log_file).st_size if self._log_file else 0  # noqa: PTH116 - as a path it takes thrice
         except OSError:
             return 0
 
