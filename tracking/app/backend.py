@@ -27,7 +27,8 @@ from tracking.app.environment import environment_label
 from tracking.app.folders import console_folder
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.integration import outgoing
-from tracking.app.loops import WATCHDOG_TIMEOUT, DeliveryLoop, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
+from tracking.app.integration.delivery_loop import DeliveryLoop
+from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
 from tracking.app.telemetry import logs, traces
 from tracking.app.web.address_check import path_prefixes

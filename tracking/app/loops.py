@@ -22,7 +22,6 @@ from typing import Any, ClassVar
 from sniffio import current_async_library_cvar
 from structlog.contextvars import bind_contextvars
 
-from tracking.delivery.deliverer import PLACES, Deliverer
 from tracking.errors import ProviderError, StoreError
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import LeasedCall, Poller
@@ -42,7 +41,6 @@ WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
 READY = 16  # calls leased ahead, at most
 CALLS_AHEAD, MOST_AHEAD = 100, 400  # chosen by one survey of the open orders; more where the next one is far away
-TIDY_EVERY = 60.0
 WITHDRAW_SECONDS = 3.0
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
@@ -105,7 +103,7 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
     wake.clear()
 
 
-class _WatchedLoop(abc.ABC):
+class WatchedLoop(abc.ABC):
     """A loop that stops its heartbeats when it hangs: one of its tasks lasts longer than the timeout."""
 
     name: ClassVar[str]
@@ -141,7 +139,7 @@ class _WatchedLoop(abc.ABC):
         return {}
 
 
-class _CallingLoop(_WatchedLoop):
+class CallingLoop(WatchedLoop):
     """A loop whose calls go on side by side, `places` at once; whenever one is answered, another may start.
 
     What an answer means is stored after its place is free again, so that no place waits for the store.
@@ -210,7 +208,7 @@ class _CallingLoop(_WatchedLoop):
             log.exception("%s stumbled", self.stumbles)
 
 
-class PollLoop(_CallingLoop):
+class PollLoop(CallingLoop):
     """Looks at due orders all the time, IN_FLIGHT at once, and at the list when that is due."""
 
     name = "poller"
@@ -291,7 +289,7 @@ class PollLoop(_CallingLoop):
         await self._discovery.walk_if_due(self._clock())
 
 
-class SendLoop(_CallingLoop):
+class SendLoop(CallingLoop):
     """Sends what is due, SENDS_AT_ONCE at once, and recovers sends that a worker which died left open.
 
     Where the provider answers quickly, a few attempts are committed ahead and leave as soon as a place is free: to
@@ -350,40 +348,7 @@ class SendLoop(_CallingLoop):
         return self._sender.more_due
 
 
-class DeliveryLoop(_CallingLoop):
-    """Delivers events to those who subscribed to them, PLACES at once; finds orders that became late for them."""
-
-    name = "deliveries"
-    places = PLACES
-    stumbles = "delivery"
-    pause = 0.5
-
-    def __init__(
-        self, deliverer: Deliverer, heartbeat: Heartbeat, clock: Clock, timeout: timedelta = WATCHDOG_TIMEOUT
-    ) -> None:
-        super().__init__(heartbeat, clock, timeout)
-        self._deliverer = deliverer
-        self._full = False
-
-    async def run(self) -> None:
-        """Deliver until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(super().run())
-            group.create_task(run_loop("late orders for webhooks", self._deliverer.note_late_orders, 1.0))
-            group.create_task(run_loop("old deliveries", self._deliverer.tidy, TIDY_EVERY))
-
-    async def _turn(self, group: asyncio.TaskGroup) -> None:
-        self._watch("turn")
-        leased = await self._deliverer.begin_due(self._clock(), self._free_places())
-        self._full = bool(leased)
-        for each in leased:
-            self._start(group, partial(self._deliverer.deliver, each), None)
-
-    def _more_waits(self) -> bool:
-        return self._full
-
-
-class JobLoop(_WatchedLoop):
+class JobLoop(WatchedLoop):
     """Does the acts on many orders that people started, group by group, in turn among the jobs."""
 
     name = "jobs"

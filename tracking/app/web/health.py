@@ -9,7 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tracking.app.loops import DeliveryLoop, Heartbeat, JobLoop
+from tracking.app.integration.delivery_loop import DeliveryLoop
+from tracking.app.loops import Heartbeat, JobLoop
 from tracking.app.web.call_figures import CallFigures
 from tracking.errors import StoreError
 from tracking.orders.policy.approval_limit import APPROVAL_OFF
