@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from tracking import ingest
 from tracking.access import Access, Person
+from tracking.api.callers import use
 from tracking.api.callers.tokens import make_token, revoke_token
 from tracking.api.edge import Api
 from tracking.app.cli.main import app
@@ -138,7 +139,9 @@ def test_reads_are_counted_and_each_hour_is_an_entry_of_the_audit_log(
         assert list(differences(connection)) == []
 
 
-def test_a_search_is_on_record_as_one_of_the_pages_is(store: Database, ask: Ask, clock: Clock) -> None:
+def test_a_search_is_on_record_as_one_of_the_pages_is(
+    store: Database, api: Api, ask: Ask, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ask("/api/v1/orders?q=somebody@example.com")
     ask("/api/v1/orders?q=somebody@example.com")
     (who, text), *_ = audit(store)
@@ -146,3 +149,11 @@ def test_a_search_is_on_record_as_one_of_the_pages_is(store: Database, ask: Ask,
     assert "somebody" not in text
     assert text.startswith("Searched, 0 hits: hash:")
     assert len(audit(store)) == 3
+    monkeypatch.setattr(use, "SEARCHES_AN_HOUR", 3)
+    for number in range(5):
+        ask(f"/api/v1/orders?q=some-{number}")
+    assert len(audit(store)) == 4
+    api.service.use.flush(clock())
+    with store.read() as connection:
+        searches = sa.select(sa.func.sum(API_USE.c.times)).where(API_USE.c.what == "search")
+        assert connection.execute(searches).scalar() == 7

@@ -21,7 +21,6 @@ from tracking.api.feed import LOOK_WHO_WAITS, Asked, Feed, number_of, server_end
 from tracking.api.problems import Refusal, invalid, refusal_of
 from tracking.api.service import Service, json_bytes, json_response
 from tracking.errors import Problem, TrackingError
-from tracking.team import disclosures
 
 BASE = "/api/v1"
 ID = "/orders/{po_or_id:path}"
@@ -121,24 +120,12 @@ def _lists(service: Service) -> APIRouter:
             filters = replace(reading.read_filters(asked, caller.person.name), page_size=query.limit)
             page = reading.orders_document(service.database, filters, query.cursor, service_now)
             if filters.text and query.cursor is None:
-                _record_search(service, caller, filters.text, page)
+                service.record_search(caller, filters.text, page)
             return page
 
         return await service.answer(caller, read, _number_of(ORDERS))
 
     return router
-
-
-def _record_search(service: Service, caller: Caller, text: str, page: Mapping[str, Any]) -> None:
-    disclosures.record_search(
-        service.database,
-        text,
-        len(page[ORDERS]),
-        by=caller.person,
-        now=service.clock(),
-        secret=service.secrets[0],
-        more=page["next_cursor"] is not None,
-    )
 
 
 def _orders(service: Service) -> APIRouter:

@@ -16,6 +16,7 @@ from tracking.api.callers.use import Use
 from tracking.api.problems import Refusal
 from tracking.storage.database import Database
 from tracking.storage.reading.time_limits import ASKED_SECONDS, time_limit
+from tracking.team import disclosures
 
 T = TypeVar("T")
 Counted = Callable[[Mapping[str, Any]], Mapping[str, int]]
@@ -53,6 +54,14 @@ class Service:
                 return read()
 
         return await self.run(work)
+
+    def record_search(self, caller: Caller, text: str, page: Mapping[str, Any]) -> None:
+        """Record in the audit log that the caller searched for a text, as a keyed hash; `page` is what was found."""
+        now = self.clock()
+        if self.use.may_record_search(caller, now):
+            more, secret = page["next_cursor"] is not None, self.secrets[0]
+            hits = len(page["orders"])
+            disclosures.record_search(self.database, text, hits, by=caller.person, now=now, secret=secret, more=more)
 
     async def counted(self, caller: Caller, read: Callable[[], tuple[T, Mapping[str, int]]]) -> T:
         """Read something, and count who reads how much of what before it is given."""

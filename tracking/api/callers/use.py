@@ -22,6 +22,7 @@ from tracking.storage.team.audit_log import AuditKind, record_act
 
 log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0
+SEARCHES_AN_HOUR = 100  # of a token in a process: no program fills the audit log
 Reads = Counter[tuple[int, datetime, str]]
 
 
@@ -31,6 +32,7 @@ class Use:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._reads: Reads = Counter()
+        self._searches: Counter[tuple[int, datetime]] = Counter()
         self._lock = threading.Lock()
         self._stored: dict[int, datetime] = {}  # the hour of which it is stored that the token reads
 
@@ -48,6 +50,15 @@ class Use:
     def _add(self, reads: Reads) -> None:
         with self._lock:
             self._reads.update(reads)
+
+    def may_record_search(self, caller: Caller, now: datetime) -> bool:
+        """Whether a search is to be an entry of its own: so many in an hour are, and all are counted."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        with self._lock:
+            self._searches = Counter({key: number for key, number in self._searches.items() if key[1] == hour})
+            self._searches[caller.token_id, hour] += 1
+            self._reads[caller.token_id, hour, "search"] += 1
+            return self._searches[caller.token_id, hour] <= SEARCHES_AN_HOUR
 
     def flush(self, now: datetime) -> None:
         """Store what was counted, make entries of hours that are over, and forget answers of the day before."""

@@ -22,7 +22,6 @@ from tracking.reports.explanations import explain_next_poll
 from tracking.reports.order_list.filters import VIEWS, Filters
 from tracking.reports.order_page.verdicts import order_view
 from tracking.storage.tables import ORDERS
-from tracking.team import disclosures
 
 MOST = 50
 NEWEST_EVENTS = 20
@@ -78,10 +77,7 @@ def find_orders(service: Service, caller: Caller, asked: FindOrders, now: dateti
     page = reading.orders_document(service.database, replace(filters, page_size=asked.limit), None, now)
     more = page["next_cursor"] is not None
     if filters.text:
-        secret, hits = service.secrets[0], len(page["orders"])
-        disclosures.record_search(
-            service.database, filters.text, hits, by=caller.person, now=now, secret=secret, more=more
-        )
+        service.record_search(caller, filters.text, page)
     data = {"orders": page["orders"], "more": more, "notes": page["notes"]}
     return data, {"order": len(page["orders"])}
 
