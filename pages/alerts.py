@@ -83,8 +83,8 @@ def nowhere(listed: AlertList) -> None:
         "chat or pager, and start the console again.",
         icon=":material/notifications_off:",
     )
-    st.code(EXAMPLE, language="sh", wrap_lines=True)
-    st.caption("`tracking alerts test` tries each service. More in docs/alerts.md.")
+    st.code(EXAMPLE, language=None, wrap_lines=True)
+    st.caption("The command “tracking alerts test” tries each service. More in docs/alerts.md.")
 
 
 # What is snoozed
@@ -156,7 +156,7 @@ def lasting(listed: AlertList, now: datetime) -> None:
                     st.caption(f"{since} · {icon} {elements.escape(state[:1].upper() + state[1:])}")
                 page_of(alert)
     if rest := listed.lasting[LISTED:]:
-        st.caption(f"And {len(rest):,} more: `tracking alerts list` has all of them.")
+        st.caption(f"And {len(rest):,} more: the command “tracking alerts list” has all of them.")
 
 
 def page_of(alert: Alert) -> None:
