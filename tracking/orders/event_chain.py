@@ -41,6 +41,19 @@ def _canonical_encoder() -> Callable[[Any], str]:
 
 
 canonical = _canonical_encoder()
+
+
+def _document(facts: Mapping[str, Any]) -> str:
+    """The same for a document, quicker where it has no entry or one text, as most have."""
+    if len(facts) > 1:
+        return canonical(facts)
+    for name, value in facts.items():
+        if type(value) is str and type(name) is str:
+            return f"{{{quoted(name)}: {quoted(value)}}}"
+        return canonical(facts)
+    return _NOTHING
+
+
 _NOTHING, _NONE = canonical({}), canonical([])
 
 
@@ -82,7 +95,7 @@ def first_hash(po_number: str) -> str:
 
 def hashed_time(at: datetime) -> str:
     """The time as it is hashed: 2026-01-31 09:00:00.000000, in UTC."""
-    return _text_in_utc(at.astimezone(UTC))
+    return _text_in_utc(at if at.tzinfo is UTC else at.astimezone(UTC))
 
 
 @functools.lru_cache(maxsize=64)  # the times of an order's events come again in its row
@@ -117,9 +130,8 @@ def event_entries(po_number: str, head: str, count: int, events: Iterable[Event]
     for seq, event in enumerate(events, start=count + 1):
         learned = hashed_time(event.learned_at)
         happened = learned if event.happened_at is event.learned_at else hashed_time(event.happened_at)
-        changes = canonical(event.changes) if event.changes else _NOTHING
+        changes, detail = _document(event.changes), _document(event.detail)
         lines = canonical(event.line_changes) if event.line_changes else _NONE
-        detail = canonical(event.detail) if event.detail else _NOTHING
         entry = Entry(seq, event.kind, str(event.witness), happened, learned, changes, lines, detail, head)
         chained.append(entry)
         head = hashlib.sha256(_hashed_text(name, entry).encode()).hexdigest()

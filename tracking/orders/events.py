@@ -80,10 +80,11 @@ def new_event(
     happened_at: datetime | None = None,
 ) -> Event:
     """Build an event: what it changes is made JSON-able, and details without a value are left out."""
-    encoded = {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in (changes or {}).items()
-    }
-    filled_detail = {name: value for name, value in (detail or {}).items() if value is not None}
+    encoded = {**changes} if changes else {}
+    for name, value in encoded.items():
+        if isinstance(value, datetime):
+            encoded[name] = value.isoformat()
+    filled_detail = {name: value for name, value in detail.items() if value is not None} if detail else {}
     happened = happened_at or observation.happened_at
     return Event(str(kind), observation.witness, happened, observation.learned_at, encoded, filled_detail, line_changes)
 

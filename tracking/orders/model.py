@@ -88,6 +88,7 @@ class OrderType(StrEnum):
 
 
 TYPE_UNKNOWN = "unknown"
+_CLAIMED_TYPES = frozenset({OrderType.LINKS, OrderType.CODES})
 LineDiffs = Sequence[Mapping[str, Any]]
 LINE_STATUSES = ("Pending", "Completed", "Cancelled", "Sent", "Claimed", "SentToFulfillment", "Shipped")
 FULFILLED_LINE = frozenset({"Completed", "Sent", "Claimed", "Shipped"})
@@ -113,11 +114,19 @@ class Line:
 
     def fulfilled(self, order_type: str) -> int:
         """How many of the line's units are proven to be with the recipient or ready for them."""
-        if self.status not in FULFILLED_LINE:
-            return 0
-        if order_type in {OrderType.LINKS, OrderType.CODES}:
-            return min(self.claims, self.quantity)
-        return self.quantity
+        return _fulfilled(order_type, self.status, self.claims, self.quantity)
+
+    def fulfilled_after(self, order_type: str, change: Mapping[str, Any]) -> int:
+        """The same after one of an event's line changes."""
+        return _fulfilled(
+            order_type, change.get("status", self.status), change.get("claims", self.claims), self.quantity
+        )
+
+
+def _fulfilled(order_type: str, status: str, claims: int, quantity: int) -> int:
+    if status not in FULFILLED_LINE:
+        return 0
+    return min(claims, quantity) if order_type in _CLAIMED_TYPES else quantity
 
 
 Unit = tuple[tuple[str, str], ...]
@@ -306,11 +315,13 @@ def complete_changes(changes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _decoded(event: Event) -> dict[str, Any]:
-    return {
-        name: datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
-        for name, value in complete_changes(event.changes).items()
-        if name in _FACTS
-    }
+    """The facts that the event sets, as the order holds them."""
+    changes = complete_changes(event.changes)
+    facts = {**changes} if _FACTS.issuperset(changes) else {name: changes[name] for name in changes if name in _FACTS}
+    for name in _TIMES.intersection(facts):
+        if isinstance(value := facts[name], str):
+            facts[name] = datetime.fromisoformat(value)
+    return facts
 
 
 def apply_lines(lines: tuple[Line, ...], changes: LineDiffs) -> tuple[Line, ...]:

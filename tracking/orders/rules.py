@@ -48,6 +48,7 @@ from tracking.orders.vocabulary import MIXED, AttentionReason, EventKind
 HISTORY_AFTER = timedelta(days=1)
 CLAIM_DOUBTED = timedelta(minutes=10)  # after a webhook's claim, while looks show the order open
 DUPLICATE = 409
+_NO_CHANGE: Mapping[str, Any] = {}
 
 
 def interpret(order: Order | None, po_number: str, observation: Observation) -> list[Event]:
@@ -342,9 +343,9 @@ def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _units_fulfilled(order: Order, line_changes: model.LineDiffs) -> int:
-    fulfils = any("status" in change or "claims" in change for change in line_changes)
-    lines = model.apply_lines(order.lines, line_changes) if fulfils else order.lines
-    return sum(line.fulfilled(order.type) for line in lines)
+    """How many units are fulfilled after the changes, each line being in one of them at the most."""
+    news = {number: change for change in line_changes for number in model.expand_numbers(change["numbers"])}
+    return sum(line.fulfilled_after(order.type, news.get(line.number, _NO_CHANGE)) for line in order.lines)
 
 
 def _finished(order: Order, snapshot: Snapshot, observation: Observation, line_changes: model.LineDiffs) -> Event:

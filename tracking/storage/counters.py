@@ -7,7 +7,7 @@ number of now, less what changed since. So no history is read for it.
 import contextlib
 import functools
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
@@ -20,8 +20,12 @@ SAMPLED = frozenset({LATE, BALANCE})
 """Counters that are no part of the log: what was so when somebody asked."""
 LEVEL, SPENT, REFILLED = "", "spent", "refilled"
 """The states of BALANCE: what the account held at last within the hour, what went out and what came in."""
+_EPOCH, _HOUR = datetime(1970, 1, 1, tzinfo=UTC), timedelta(hours=1)
 Movement = tuple[str, datetime, str, int]
 """The name, hour and state of a counter, and what is added to it: 1 or -1."""
+Change = tuple[str | None, str, bool, bool, bool, datetime, datetime]
+"""The state before and after; whether a decision was needed before, and is after; whether the order was first seen with
+it; the full hours in which the order was created and the change was learned."""
 Sums = dict[tuple[str, datetime, str], tuple[int, int, int]]
 """By name, hour and state of a counter: the orders, units and minor units that are added to it."""
 _SUMS = "sums of counters"  # in a connection's `info`
@@ -32,7 +36,12 @@ LATE_IN_HOUR = select(COUNTERS.c.orders).where(COUNTERS.c.name == LATE, COUNTERS
 
 def hour_of(at: datetime) -> datetime:
     """Truncate a time to its full hour in UTC."""
-    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return _full_hour((at - _EPOCH) // _HOUR)
+
+
+@functools.lru_cache(maxsize=4096)  # the same object each time: so it is hashed once
+def _full_hour(number: int) -> datetime:
+    return _EPOCH + number * _HOUR
 
 
 def needs_decision(attention: object, acknowledged_at: object) -> bool:
@@ -71,20 +80,36 @@ def count_event(connection: Connection, before: Order | None, after: Order, even
 
 def sum_event(sums: Sums, before: Order | None, after: Order, event: Event) -> None:
     """Add to the sums what an event counts that took its order from `before` to `after`."""
+    if (change := change_of(before, after, event)) is not None:
+        sum_change(sums, change, (1, after.units, after.value_minor))
+
+
+def change_of(before: Order | None, after: Order, event: Event) -> Change | None:
+    """Say how the event that took its order from `before` to `after` is counted; None where it is not."""
     if before and not counts(event):
-        return
+        return None
     earlier = before.state if before else None
     needed = before is not None and needs_decision(before.attention, before.acknowledged_at)
     needs = needs_decision(after.attention, after.acknowledged_at)
     if earlier == after.state and needed == needs:
-        return
+        return None
     first_sight = bool(event.detail.get("first_sight"))
-    born, learned = hour_of(after.created_at), hour_of(event.learned_at)
-    movements = state_movements(earlier, after.state, born, learned, first_sight=first_sight)
+    return earlier, after.state, needed, needs, first_sight, hour_of(after.created_at), hour_of(event.learned_at)
+
+
+def sum_change(sums: Sums, change: Change, added: tuple[int, int, int]) -> None:
+    """Add to the sums so many orders, units and minor units that changed in the same way."""
+    earlier, state, needed, needs, first_sight, born, learned = change
+    movements = state_movements(earlier, state, born, learned, first_sight=first_sight)
     movements += decision_movements(needed, needs, learned)
-    for name, hour, state, sign in movements:
-        orders, units, value_minor = sums.get((name, hour, state), (0, 0, 0))
-        sums[name, hour, state] = orders + sign, units + sign * after.units, value_minor + sign * after.value_minor
+    more_orders, more_units, more_value = added
+    for name, hour, moved, sign in movements:
+        orders, units, value_minor = sums.get((name, hour, moved), (0, 0, 0))
+        sums[name, hour, moved] = (
+            orders + sign * more_orders,
+            units + sign * more_units,
+            value_minor + sign * more_value,
+        )
 
 
 @contextlib.contextmanager

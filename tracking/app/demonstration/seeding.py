@@ -27,7 +27,7 @@ from tracking.storage.database import Database
 from tracking.storage.search import indexing
 from tracking.storage.tables import ORDERS
 
-ORDERS_PER_TRANSACTION = 5000
+ORDERS_PER_TRANSACTION = 2000
 _AHEAD = 2  # groups of each process: while one is stored, all of them have the next to make
 _WORTH_A_PROCESS = 10_000  # orders: to start one takes as long as to make up a thousand
 # To make an index its rows are sorted, by some SQLites in memory: half a gigabyte for a million orders' events.

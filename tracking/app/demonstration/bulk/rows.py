@@ -30,6 +30,7 @@ from tracking.storage.sqlite.times import UtcDateTime
 from tracking.storage.tables import CALLBACKS, EVENTS, LINES, ORDERS
 
 Row = tuple[Any, ...]
+_Changes = dict[counters.Change, tuple[int, int, int]]
 _ORDER_COLUMNS = (
     *model.ORDER_FIELDS,
     *order_store.FOLDED.values(),
@@ -65,13 +66,15 @@ class Group:
 def make_group(first: int, placed: Sequence[datetime], seed: int, now: datetime) -> Group:
     """Make up the orders placed at these times, numbered from `first`: always the same for a seed."""
     rng = random.Random(seed)  # noqa: S311 - made-up orders guard nothing  # nosec B311
-    group = Group()
+    group, changes = Group(), _Changes()
     for number, at in enumerate(placed, first):
-        _add(group, make_history(number, at, rng, now), now)
+        _add(group, changes, make_history(number, at, rng, now), now)
+    for change, added in changes.items():  # most orders change as others do in the same hour
+        counters.sum_change(group.counts, change, added)
     return group
 
 
-def _add(group: Group, history: History, now: datetime) -> None:
+def _add(group: Group, changes: _Changes, history: History, now: datetime) -> None:
     place, order, polls = len(group.orders), history.after[-1], history.polls
     lines = chain.line_values(order.lines, order_store.new_salt)
     first = chain.telling(history.events[0], chain.contents_hash(map(chain.contents_of, lines)))
@@ -109,8 +112,9 @@ def _add(group: Group, history: History, now: datetime) -> None:
         group.calls.append(webhook_call(place, order, history.webhook_at, history.stated_at))
     earlier = None
     for after, event in zip(history.after, history.events, strict=True):
-        if earlier is None or counters.counts(event):
-            counters.sum_event(group.counts, earlier, after, event)
+        if (change := counters.change_of(earlier, after, event)) is not None:
+            times, units, value_minor = changes.get(change, (0, 0, 0))
+            changes[change] = times + 1, units + after.units, value_minor + after.value_minor
         earlier = after
 
 
