@@ -185,7 +185,9 @@ def test_what_cannot_be_subscribed_is_named_at_once(outgoing: Outgoing) -> None:
         subscribing.pause(outgoing.store, "other", by=ANN, now=outgoing.now)
 
 
-def test_a_file_adds_what_is_missing_and_changes_nothing(outgoing: Outgoing, tmp_path: Path) -> None:
+def test_a_file_adds_what_is_missing_and_changes_nothing(
+    outgoing: Outgoing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secret = new_secret()
     (tmp_path / "crm.secret").write_text(secret.text)
     file = tmp_path / "hooks.toml"
@@ -202,7 +204,17 @@ def test_a_file_adds_what_is_missing_and_changes_nothing(outgoing: Outgoing, tmp
         "https://crm.example.com/hooks", "https://erp.example.com/",
     ]  # fmt: skip
     subscribing.remove(outgoing.store, "erp", by=ANN, now=outgoing.now)
-    assert importing.import_file(outgoing.store, file, **how).added == ()
+    file.write_text(file.read_text().replace('"erp"', '" erp "'))
+    assert importing.import_file(outgoing.store, file, **how).added == (), "what was removed does not come back"
+    good = '[[hooks]]\nname = "good"\nurl = "https://good.example.com"\n'
+    file.write_text(f'{good}[[hooks]]\nname = "bad"\nurl = "https://10.0.0.1"\n')
+    with pytest.raises(InvalidSubscription, match="bad: URL"):
+        importing.import_file(outgoing.store, file, **how)
+    assert len(outgoing.rows(SUBSCRIPTIONS)) == 2, "nothing of the file is added"
+    monkeypatch.setattr(subscribing, "MOST_SUBSCRIPTIONS", 1)
+    file.write_text(good)
+    with pytest.raises(InvalidSubscription, match="remove one first"):
+        importing.import_file(outgoing.store, file, **how)
     entry = '[[hooks]]\nname = "x"\n'
     named = f'{entry}url = "https://x.example.com"\n'
     wrong = ("no toml", 'hooks = "crm"', entry, f'{entry}url = "http://x.example.com"')

@@ -7,7 +7,7 @@ the file or, better, in a file of its own; without one it is made, and `rotate` 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from tracking.access import Person
 from tracking.delivery import subscribing
 from tracking.delivery.signing import Secret, SecretCipher, SecretRefused, read_secret
-from tracking.delivery.subscribing import REMOVED_MARK, NewHook
+from tracking.delivery.subscribing import REMOVED_MARK, NewHook, readable
 from tracking.errors import InvalidSubscription, NotAllowed, Problem
 from tracking.settings.addresses import IpNetwork
 from tracking.storage.database import Database
@@ -53,7 +53,8 @@ def import_file(
         ClaimsUnavailable: there is no key to encrypt secrets with.
     """
     by.must_operate()
-    entries, allowed = list(_entries(file)), tuple(allowed)
+    allowed = tuple(allowed)
+    entries = _usable(file, allowed)
     with database.read() as connection:
         names = {row["name"] for row in subscriptions.listed(connection)} | set(_removed(connection))
     added, left = [], []
@@ -63,10 +64,10 @@ def import_file(
             continue
         try:
             subscribing.add(database, hook, cipher=cipher, allowed=allowed, by=by, now=now, secret=secret)
-        except InvalidSubscription as exc:
-            where = [Problem(f"{hook.name}: {each.where}", each.message) for each in exc.problems]
-            raise InvalidSubscription(where) from exc
-        except NotAllowed:  # another process was quicker
+        except NotAllowed as exc:  # another process was quicker, or there are too many
+            with database.read() as connection:
+                if hook.name not in {row["name"] for row in subscriptions.listed(connection)}:
+                    raise _invalid(hook.name, str(exc)) from exc
             left.append(hook.name)
             continue
         added.append(hook.name)
@@ -78,11 +79,15 @@ def check_file(file: Path, allowed: Iterable[IpNetwork]) -> int:
 
     Raises InvalidSubscription with what is wrong in the first one that cannot be used.
     """
-    entries, allowed = list(_entries(file)), tuple(allowed)
+    return len(_usable(file, tuple(allowed)))
+
+
+def _usable(file: Path, allowed: Sequence[IpNetwork]) -> list[tuple[NewHook, Secret | None]]:
+    entries = list(_entries(file))
     for hook, _ in entries:
         if problems := subscribing.problems_of(hook, allowed):
             raise InvalidSubscription([Problem(f"{hook.name}: {each.where}", each.message) for each in problems])
-    return len(entries)
+    return entries
 
 
 def _removed(connection: Any) -> Iterator[str]:
@@ -102,7 +107,10 @@ def _entries(file: Path) -> Iterator[tuple[NewHook, Secret | None]]:
         if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
             raise _invalid(where, "event_types must be a list of texts")
         filters = {name: texts[name] for name in ("po_prefix", "order_type", "source")}
-        yield NewHook(str(texts["name"]), str(texts["url"]), tuple(types), **filters), _secret(texts, file, where)
+        yield (
+            NewHook(readable(str(texts["name"])), str(texts["url"]), tuple(types), **filters),
+            _secret(texts, file, where),
+        )
 
 
 def _tables(file: Path) -> list[Any]:

@@ -83,7 +83,7 @@ def _row(hook: NewHook, cipher: SecretCipher, allowed: Iterable[IpNetwork], secr
     target, problems = _checked(hook, allowed)
     if problems or target is None:
         raise InvalidSubscription(problems)
-    name = _readable(hook.name)
+    name = readable(hook.name)
     return {
         "name": name,
         "url": target.url,
@@ -95,7 +95,7 @@ def _row(hook: NewHook, cipher: SecretCipher, allowed: Iterable[IpNetwork], secr
 
 def _checked(hook: NewHook, allowed: Iterable[IpNetwork]) -> tuple[Target | None, list[Problem]]:
     problems, target = [], None
-    name = _readable(hook.name)
+    name = readable(hook.name)
     if not any(map(str.isalnum, name)) or len(name) > LONGEST_NAME:
         problems.append(Problem("Name", f"must be 1 to {LONGEST_NAME} characters"))
     try:
@@ -112,7 +112,8 @@ def _checked(hook: NewHook, allowed: Iterable[IpNetwork]) -> tuple[Target | None
     return target, problems
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
+    """The name as it is stored: in one line, with single spaces."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
 
 
