@@ -2,6 +2,8 @@ import asyncio
 import ipaddress
 import itertools
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +14,7 @@ from outgoing import ANN, THIS_MACHINE, URL, Outgoing, Receiver, ScriptedPoster
 
 from tracking import ingest, tracing
 from tracking.delivery import resending, subscribing
-from tracking.delivery.posting import Poster, Reply
+from tracking.delivery.posting import Poster, Reply, resolve
 from tracking.delivery.signing import signing_secrets
 from tracking.delivery.targets import TargetRefused, check_ip, read_url
 from tracking.errors import NotAllowed
@@ -384,6 +386,22 @@ def test_whatever_a_receiver_answers_or_brings_about_is_recorded_and_counted(
     ]  # fmt: skip
     assert outgoing.row()["failures"] == 2
     assert ("RuntimeError" in caplog.text, "url-canary" in caplog.text) == (True, False)
+
+
+def test_names_are_resolved_whatever_holds_the_threads_of_the_loop() -> None:
+    async def run() -> list[str]:
+        held, threads = threading.Event(), ThreadPoolExecutor(1)
+        asyncio.get_running_loop().set_default_executor(threads)
+        waits = asyncio.ensure_future(asyncio.to_thread(held.wait, 5))
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(3):
+                return list(await resolve("127.0.0.1", 443))
+        finally:
+            held.set()
+            await waits
+
+    assert asyncio.run(run()) == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("address", ["fec0::1", "192.0.0.8", "192.88.99.1", "3fff::1", "64:ff9b::7f00:1", "ff0e::1"])

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -24,6 +27,7 @@ from tracking.errors import causes_of
 
 log = logging.getLogger(__name__)
 
+RESOLVERS = 8
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 5.0  # for what follows the answer's status
 CLOSE_SECONDS = 1.0
@@ -50,9 +54,16 @@ class Reply:
         return self.status is not None and 200 <= self.status < 300
 
 
+@functools.cache
+def _resolvers() -> ThreadPoolExecutor:
+    """A name whose servers do not answer holds a thread for half a minute; the event loop's own are few."""
+    return ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
+
+
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Resolve the host's name by the system. Raises OSError."""
-    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Resolve the host's name by the system, in threads that nothing else waits for. Raises OSError."""
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    answers = await asyncio.get_running_loop().run_in_executor(_resolvers(), ask)
     return list(dict.fromkeys(str(address[0]) for *_, address in answers))
 
 
