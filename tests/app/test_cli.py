@@ -958,7 +958,7 @@ def test_what_is_announced_for_an_open_order_is_qualified_while_nobody_does_it(
 ) -> None:
     run("submit", wave(folder, "a,Links,CVS,10,1,x\n"))
     for command in ("order", "why"):
-        assert "the order is waiting; no sender is running: start `tracking worker`" in run(command, "a").stderr
+        assert "the order is waiting; no sender is running: start `tracking console`" in run(command, "a").stderr
     now = datetime.now(UTC)
     database.write(lambda connection: facts.set_fact(connection, "beat:sender", {"role": "sender"}, now))
     assert "no sender" not in run("order", "a").stderr

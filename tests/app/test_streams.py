@@ -46,7 +46,7 @@ def test_a_file_comes_from_stdin_and_leaves_by_stdout(run: Run, tmp_path: Path) 
     )
     exported = run("export", "-")
     assert set(pd.read_csv(io.BytesIO(exported.stdout_bytes), encoding="utf-8-sig")["po_number"]) == {"a", "b", "c"}
-    assert exported.stderr.endswith("3 orders written to -\n")
+    assert exported.stderr.endswith("3 orders written to stdout\n")
     lines = run("export", "-", "--format", "jsonl", "--json").stdout.splitlines()
     assert {json.loads(line)["po_number"] for line in lines} == {"a", "b", "c"}
     assert len(pd.read_parquet(io.BytesIO(run("export", "-", "--format", "parquet").stdout_bytes))) == 3

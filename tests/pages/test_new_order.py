@@ -336,7 +336,7 @@ def test_a_file_is_checked_queued_and_accounted_for(visit: Visit, database: Data
     app = csv(visit("new_order"), GOOD)
     assert not app.exception
     assert app.dataframe[0].value["status"].tolist() == [["Ready"]] * 3
-    assert "No sender is running: start `tracking worker`" in app.warning[-1].value
+    assert "No sender is running: start `tracking console`" in app.warning[-1].value
     assert plain(app.button(key="queue").label) == "Send 3 orders, 3 cards, 30.00 USD"
     assert requests(database) == []
     app.button(key="queue").click().run()

@@ -158,7 +158,7 @@ def _export(store: Database, loaded: Settings, job: int, file: Path, *, as_json:
     with options.file_to_write(file) as handle:
         count = job_reports.write_touched(store, job, form=form, file=handle)
         options.record_export(store, loaded, "orders of a job", job_id=job, form=form, rows=count)
-    line = f"{wording.count(count, 'order')} of job {job} written to {file}"
+    line = f"{wording.count(count, 'order')} of job {job} written to {options.place_of(file)}"
     options.print_written(file, {"file": str(file), "orders": count}, line, as_json=as_json)
 
 

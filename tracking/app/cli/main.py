@@ -38,8 +38,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("check")(check.check_command)
+app.command("console", context_settings=console.PASSED_ON)(console.console_command)
 for _command in (
-    *(check.check_command, servers.worker_command, servers.sandbox_command),
+    *(servers.worker_command, servers.sandbox_command),
     *(orders.submit_command, orders.order_command, orders.place_anew_command),
     *(orders.why_command, maintenance.replan_command),
     *(orders.orders_command, orders.events_command, orders.export_command, orders.imports_command),
@@ -53,7 +55,6 @@ for _command in (
     handover.handover_command,
 ):
     app.command(_command.__name__.removesuffix("_command").replace("_", "-"))(_command)
-app.command("console", context_settings=console.PASSED_ON)(console.console_command)
 app.add_typer(alerts, name="alerts")
 app.add_typer(hooks.hooks_app, name="hooks")
 app.add_typer(tokens_group, name="tokens")

@@ -216,6 +216,11 @@ def file_to_read(file: Path) -> Iterator[Path]:
         yield copy
 
 
+def place_of(file: Path) -> str:
+    """Where a file was written to, for people."""
+    return "stdout" if file == STREAM else str(file)
+
+
 def print_written(file: Path, record: Any, *lines: str, as_json: bool) -> None:
     """Print what was written; on stderr where the file itself went to stdout."""
     if file == STREAM:

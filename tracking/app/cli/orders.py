@@ -310,7 +310,7 @@ def export_command(
         # Before the file has its name: nothing is taken along that is not on record.
         detail = {"filters": filters, "form": form, "rows": count}
         options.record_export(store, loaded, EXPORTS[what].name, **detail)
-    line = f"{wording.count(count, EXPORTS[what].noun)} written to {file}"
+    line = f"{wording.count(count, EXPORTS[what].noun)} written to {options.place_of(file)}"
     options.print_written(file, {"file": str(file), what: count}, line, as_json=as_json)
 
 
@@ -396,5 +396,5 @@ def _export_outcomes(
     with options.file_to_write(file) as handle:
         handle.write(results.spreadsheet_file(rows))
         options.record_export(store, loaded, "outcome of an import", job_id=line.job_id, form="csv", rows=len(rows))
-    text = f"{wording.count(len(rows), 'row')} of import {line.id} written to {file}"
+    text = f"{wording.count(len(rows), 'row')} of import {line.id} written to {options.place_of(file)}"
     options.print_written(file, {"file": str(file), "rows": len(rows)}, text, as_json=as_json)
