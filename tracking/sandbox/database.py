@@ -140,14 +140,18 @@ class SandboxDatabase:
             with contextlib.suppress(FileExistsError):
                 path.touch(mode=0o600, exist_ok=False)
         self._lock = threading.RLock()
-        try:
-            self._connection = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.executescript(_SCHEMA)
-        except sqlite3.Error as exc:
-            raise OSError(str(exc)) from exc
+        with contextlib.ExitStack() as stack:
+            try:
+                opened = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, timeout=5)
+                stack.enter_context(contextlib.closing(opened))
+                opened.row_factory = sqlite3.Row
+                opened.execute("PRAGMA journal_mode = WAL")
+                opened.execute("PRAGMA synchronous = NORMAL")
+                opened.executescript(_SCHEMA)
+            except sqlite3.Error as exc:
+                raise OSError(str(exc)) from exc
+            stack.pop_all()  # it stays open, as it can be used
+        self._connection = opened
 
     def close(self) -> None:
         """Close the file; everything is already in it."""
