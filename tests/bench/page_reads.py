@@ -476,7 +476,10 @@ def _exports(now: datetime) -> Iterator[PageRead]:
     for name, chosen in (("all orders", Filters()), ("open orders", Filters(view="open"))):
         read = functools.partial(_first_rows, filters=chosen, now=now)
         yield PageRead(f"an export of {name}: its first rows", "orders", read, EXPORT)
+    for what in ("lines", "events", "deliveries"):
+        read = functools.partial(_first_rows, filters=Filters(), now=now, what=what)
+        yield PageRead(f"an export of all {what}: its first rows", "orders", read, EXPORT)
 
 
-def _first_rows(store: Database, filters: Filters, now: datetime) -> object:
-    return next(export_chunks(store, filters, now), None)
+def _first_rows(store: Database, filters: Filters, now: datetime, what: str = "orders") -> object:
+    return next(export_chunks(store, filters, now, what), None)
