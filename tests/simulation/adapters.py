@@ -19,6 +19,7 @@ import httpx
 from approvals import SUBMITTER
 from marketplace import START
 from network import TIMEOUT, Broken, Refused
+from outbound import SHORT_WAITS
 from pacing import Group, Pace
 from retention import removes
 from shortcut import ShortReader, ShortWriter
@@ -29,6 +30,7 @@ from stepping import SteppedLoop
 
 from tracking.access import Person
 from tracking.app.loops import JobLoop, PollLoop, SendLoop
+from tracking.delivery import retries
 from tracking.errors import StoreBusy, StoreError, TrackingError
 from tracking.forecasting import waits
 from tracking.forecasting.planner import PlanningContext
@@ -46,6 +48,7 @@ from tracking.storage import inbox, leases, orders
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.engines import make_engine, translated
+from tracking.storage.integration import deliveries
 from tracking.storage.retention import archiving, removal
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.writing.groups import Job
@@ -267,6 +270,10 @@ class Console:
             )
             running = JobLoop(runner, pulse, self.clock)
             self.paces.append(Pace(self, lambda: running._turn(group), world.teamwork.job_due))
+        if world.outbound.busy:
+            deliverer = world.outbound.deliverer(self)
+            turn = partial(world.outbound.turn, deliverer, self, group)
+            self.paces.append(Pace(self, turn, world.outbound.due))
         if climate.discover_every:
             self.paces.append(Pace(self, polling._discover, world.auditor.discovery_due))
         self._begin()
@@ -288,6 +295,8 @@ class Console:
         try:
             if gone:
                 self.database.write(lambda connection: leases.release_leases(connection, gone))
+                if self.world.outbound.busy:
+                    self.database.write(lambda connection: deliveries.release_owners(connection, gone))
         except (StoreError, Died):
             pass
         finally:
@@ -398,6 +407,7 @@ def simulated_constants(seed: int) -> Iterator[None]:
         patch.object(submissions, "GROUP_ORDERS", 1),
         patch.object(job_runner, "SECONDS_AHEAD", 0.4),
         patch.object(removal, "ROWS_AT_ONCE", 5),
+        patch.object(retries, "WAITS", SHORT_WAITS),
         patch.multiple(archiving, PAUSE=0, ORDERS_READ=1, ORDERS_OF_A_FILE=2),
         # Else lines are looked at again for longer than a history lasts, and nothing would leave.
         patch.object(waits, "FOLLOW_FOR", {} if removes(seed) else waits.FOLLOW_FOR),

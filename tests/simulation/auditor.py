@@ -17,6 +17,7 @@
 | I13 | nothing above the limit is sent before a second person whom a sign-in proves approved it; one judgment counts |
 | I14 | a job touches each order once, a stopped one none; a snooze ends with trouble: see `teamwork` |
 | I15 | what people did, were told and find in the audit log is the same: see `deeds` |
+| I17 | what other systems were promised comes in order, under one id, whatever is killed: see `outbound` |
 | I16 | what left the store is in an archive as it was written, and proves itself: see `retention` |
 """
 

@@ -13,6 +13,7 @@ from planting import Mutant, Plant, both, one_transaction_late, replaced, rewrit
 from sqlalchemy import and_, bindparam, insert, or_, select
 
 from tracking import ingest
+from tracking.delivery import deliverer, payloads
 from tracking.errors import CallbackRefused
 from tracking.forecasting import planner
 from tracking.orders import event_chain as chain
@@ -24,6 +25,8 @@ from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import counters, inbox, leases, orders, outbox
+from tracking.storage.integration import deliveries
+from tracking.storage.integration.tables import DELIVERIES
 from tracking.storage.retention import archiving, removal
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
 from tracking.storage.team import approval_rule, audit_log
@@ -94,6 +97,18 @@ def _in_floats(value: Any) -> int:
 
 def _kept_for_ever(connection: Any, values: Any, now: Any) -> None:
     connection.execute(insert(CALLBACKS), {**values, "outcome": "refused", "received_at": now, "last_at": now})
+
+
+def _overtaking() -> Plant:
+    due = and_(
+        deliveries._OF, DELIVERIES.c.state == "waiting", DELIVERIES.c.next_attempt_at <= bindparam("now"),
+        leases.unleased(DELIVERIES),
+    )  # fmt: skip
+    columns = [DELIVERIES.c[name] for name in deliveries._LEASED_COLUMNS]
+    return both(
+        replaced(deliveries, "LEASE_DELIVERIES", leases.lease_rows(DELIVERIES.c.id, due, deliveries._BY, columns)),
+        replaced(deliveries, "_ANY_DUE", select(DELIVERIES.c.id).where(due).limit(1)),
+    )
 
 
 def _sendable(order: Any) -> bool:
@@ -742,6 +757,58 @@ MUTANTS = (
                     "record_act(c, by, kind, now, order_id=order_id, detail=work_detail(worked)))"
                 ),
             ),
+        ),
+    ),
+    Mutant(
+        "hook-late",
+        "What other systems are notified of is written after the event, with the next transaction.",
+        one_transaction_late(
+            orders,
+            "save_order",
+            (
+                "execute(connection, notifications.INSERT_DELIVERIES, deliveries)",
+                "later(connection, lambda c, rows: c.execute(notifications.INSERT_DELIVERIES, rows), deliveries)",
+            ),
+        ),
+    ),
+    Mutant("hook-overtakes", "What is due is delivered, whatever of its order waits before it.", _overtaking()),
+    Mutant(
+        "hook-renamed",
+        "A message that is sent again has another id.",
+        rewritten(
+            deliverer.Deliverer,
+            "_post",
+            ('leased.row["message_id"], payload', """f"{leased.row['message_id']}{leased.row['attempts']}", payload"""),
+        ),
+    ),
+    Mutant(
+        "hook-hasty",
+        "A message is called delivered before its receiver has answered.",
+        rewritten(
+            deliverer.Deliverer,
+            "deliver",
+            (
+                "        started_at, began = self._clock(), time.monotonic()\n",
+                (
+                    "        started_at, began = self._clock(), time.monotonic()\n"
+                    '        settled = {"delivery_id": leased.row["id"], "state": "delivered", "now": started_at}\n'
+                    "        await self._database.run(partial(deliveries.settle, **settled))\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "hook-of-today",
+        "A message tells what the order is when it is sent, not what it was at its event.",
+        replaced(payloads, "_facts_at", lambda *_: {}),
+    ),
+    Mutant(
+        "hook-given-up",
+        "A message that was refused once is dropped.",
+        rewritten(
+            deliverer.Deliverer,
+            "_record",
+            ("    if reply.delivered or gone:\n", "    if reply.delivered or (gone := gone or reply.status == 400):\n"),
         ),
     ),
     Mutant("chain-cut", "No entry of the audit log knows the one before.", _head_forgotten()),

@@ -42,6 +42,10 @@ SOON = {
     "not-done": 0,
     "row-late": 0,
     "leaves-first": 287,
+    "hook-late": 18,
+    "hook-overtakes": 18,
+    "hook-renamed": 18,
+    "hook-hasty": 18,
 }
 
 

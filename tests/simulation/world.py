@@ -27,6 +27,7 @@ from handed_in import Imports
 from marketplace import Marketplace, Stage
 from mishaps import Chance, Step, climate_of, course_of, steps_of, team_steps
 from network import Network
+from outbound import HOOK_STEPS, Outbound
 from referee import Referee
 from retention import Retention
 from teamwork import Teamwork, act_alone, alone
@@ -76,6 +77,8 @@ class World:
         steps += (filed := self.imports.steps())
         self.retention = Retention(self, seed)
         steps += self.retention.steps()
+        self.outbound = Outbound(self, seed)
+        steps += self.outbound.steps()
         planned = {f"step {number}: {step}": step for number, step in enumerate(steps)}
         self.steps = {name: step for name, step in planned.items() if name not in dropped}
         self.chance = Chance(seed, dropped)
@@ -133,6 +136,7 @@ class World:
         """Lives the history to its end, or to its first violation."""
         self.file.empty(anew=any(step.what == "disk full" for step in self.steps.values()))
         self.approvals.begin()
+        self.outbound.begin()
         try:
             with simulated_constants(self.chance.seed):
                 self._live()
@@ -140,6 +144,7 @@ class World:
                 self.auditor.ended()
                 self.teamwork.ended()
                 self.deeds.ended()
+                self.outbound.ended()
                 self._verify()
         except Violation as exc:
             self.violated(exc)
@@ -210,7 +215,10 @@ class World:
         bound = self._bound()
         seen = self.commits, len(self.market.orders), len(self.evidence.declined), len(self.evidence.several_named)
         if seen != self._looked_at:
-            self._looked_at, self._waiting = seen, [*self.auditor.waiting(), *self.teamwork.waiting()]
+            self._looked_at, self._waiting = (
+                seen,
+                [*self.auditor.waiting(), *self.teamwork.waiting(), *self.outbound.waiting()],
+            )
         waiting = self._waiting
         for text, since in waiting:
             if self.now > max(since, self.calm_at) + bound:
@@ -230,6 +238,7 @@ class World:
         self._traps.clear()
         if not self.consoles:
             self._start(0)
+        self.outbound.calm()
 
     def _verify(self) -> None:
         console = self.consoles[0]
@@ -277,6 +286,7 @@ class World:
         """A transaction of a console is over."""
         self.commits += 1
         self.checked(self.auditor.committed)
+        self.checked(self.outbound.committed)
         self.checked(lambda: self.deeds.committed(self.teamwork.committed()))
         for one in self.consoles:
             for pace in one.paces:
@@ -310,7 +320,7 @@ class World:
             case "second console":
                 self._start(1)
             case _:
-                self._fate(step.what, given)
+                (self.outbound.do if step.what in HOOK_STEPS else self._fate)(step.what, given)
 
     def _fate(self, what: str, given: Mapping[str, Any]) -> None:
         match what:

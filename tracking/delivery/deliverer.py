@@ -28,7 +28,7 @@ from tracking import tracing
 from tracking.access import Person
 from tracking.delivery.payloads import render
 from tracking.delivery.posting import WHOLE_SECONDS, Poster, Reply
-from tracking.delivery.retries import LONGEST_WAIT, decide
+from tracking.delivery.retries import LONGEST_WAIT, decide, longest_wait
 from tracking.delivery.signing import SecretCipher, signed_headers, signing_secrets
 from tracking.delivery.targets import TargetRefused, read_url
 from tracking.errors import ClaimsUnavailable, UnknownOrder
@@ -253,7 +253,16 @@ class Deliverer:
     def _tidy_step(self, connection: Connection) -> bool:
         now = self._clock()
         before = now - late_orders.KEEP
-        hastened = deliveries.hasten(connection, now, now + LONGEST_WAIT, now + LEASE)
-        return (
-            hastened + deliveries.drop_useless(connection, before, now) + deliveries.remove_old(connection, before) > 0
-        )
+        _mind_set_back_clock(connection, now)
+        return deliveries.drop_useless(connection, before, now) + deliveries.remove_old(connection, before) > 0
+
+
+def _mind_set_back_clock(connection: Connection, now: datetime) -> None:
+    """Have tried now what waits for a time that nobody planned: one that was near before the clock was set back."""
+    subscriptions.forget_time_ahead(connection, now)
+    deliveries.end_long_leases(connection, now + LEASE)
+    for subscription in subscriptions.active(connection):
+        ahead = deliveries.ahead(connection, subscription["id"], now)
+        unplanned = [row.id for row in ahead if row.next_attempt_at > now + longest_wait(row.attempts)]
+        if unplanned:
+            deliveries.make_due(connection, unplanned, now)

@@ -47,11 +47,11 @@ def decide(
     # Else it is the same outage as one that is noted. (One to come was noted before the clock was set back.)
     is_new = row["failed_at"] is None or not started_at < row["failed_at"] <= now
     failures = row["failures"] + is_new
-    of_receiver = is_of_receiver(reply) or failures >= IN_A_ROW
     asked = parse_retry_after(reply.retry_after, now)
+    of_receiver = is_of_receiver(reply) or failures >= IN_A_ROW or asked > timedelta()
     receiver_at = now + max(_wait(failures, rng), asked) if of_receiver else None
     off = None
-    delivery_at = now + max(_wait(attempts, rng), asked)
+    delivery_at = now + _wait(attempts, rng)
     if reply.status == GONE:
         off = "the receiver says that it is gone (410)"
     elif row["failing_since"] is not None and now - row["failing_since"] >= GIVE_UP_AFTER:
@@ -62,6 +62,11 @@ def decide(
 def is_of_receiver(reply: Reply) -> bool:
     """Whether the failure says that the receiver has trouble, and not that it refuses this one delivery."""
     return reply.status is None or reply.status >= 500 or reply.status in _OF_THE_RECEIVER
+
+
+def longest_wait(attempts: int) -> timedelta:
+    """How long a delivery waits at the most after so many attempts; not at all before the first."""
+    return WAITS[min(attempts, len(WAITS)) - 1] * (1 + JITTER) if attempts else timedelta()
 
 
 def _wait(failures: int, rng: random.Random) -> timedelta:

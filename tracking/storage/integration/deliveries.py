@@ -35,6 +35,13 @@ _LEASED_COLUMNS = (
 )  # fmt: skip
 LEASE_DELIVERIES = lease_rows(DELIVERIES.c.id, _DUE, _BY, [DELIVERIES.c[name] for name in _LEASED_COLUMNS])
 _ANY_DUE = select(DELIVERIES.c.id).where(_DUE).limit(1)
+_AHEAD = select(DELIVERIES.c.id, DELIVERIES.c.attempts, DELIVERIES.c.next_attempt_at)
+_AHEAD = _AHEAD.where(_OF, WAITING, DELIVERIES.c.next_attempt_at > bindparam("now")).limit(ROWS_AT_ONCE)
+_LEASED_TOO_LONG = (
+    update(DELIVERIES)
+    .where(DELIVERIES.c.lease_owner.is_not(None), DELIVERIES.c.lease_until > bindparam("furthest"))
+    .values(lease_owner=None, lease_until=None)
+)
 _UPDATE = update(DELIVERIES).where(DELIVERIES.c.id == bindparam("changed_id"))
 _INSERT_ATTEMPT = insert(DELIVERY_ATTEMPTS)
 _UNLEASED: dict[str, Any] = {"lease_owner": None, "lease_until": None}
@@ -135,20 +142,6 @@ def add_missing(connection: Connection, rows: Sequence[Mapping[str, Any]], now: 
     return len(rows)
 
 
-def hasten(connection: Connection, now: datetime, furthest: datetime, longest_lease: datetime) -> int:
-    """Make a few due that are planned for after `furthest`, as the clock was set back; returns how many.
-
-    No lease lasts until after `longest_lease` then: what holds it may have died before.
-    """
-    shortened = update(DELIVERIES).where(DELIVERIES.c.lease_owner.is_not(None))
-    connection.execute(shortened.where(DELIVERIES.c.lease_until > longest_lease).values(lease_until=longest_lease))
-    too_far = select(DELIVERIES.c.id).where(WAITING, DELIVERIES.c.next_attempt_at > furthest)
-    too_far = too_far.where(DELIVERIES.c.subscription_id.in_(select(SUBSCRIPTIONS.c.id))).limit(ROWS_AT_ONCE)
-    return connection.execute(
-        update(DELIVERIES).where(DELIVERIES.c.id.in_(too_far)).values(next_attempt_at=now)
-    ).rowcount
-
-
 def drop_useless(connection: Connection, before: datetime, now: datetime) -> int:
     """Drop a few that wait for a removed subscription, or have waited since before this time; returns how many."""
     removed = select(SUBSCRIPTIONS.c.id).where(SUBSCRIPTIONS.c.state == "removed")
@@ -159,6 +152,22 @@ def drop_useless(connection: Connection, before: datetime, now: datetime) -> int
         dropped = {"state": "dropped", "settled_at": now, **_UNLEASED}
         connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids), WAITING).values(**dropped))
     return len(ids)
+
+
+def ahead(connection: Connection, subscription_id: int, now: datetime) -> Sequence[Any]:
+    """Read a few that wait for a time: (id, attempts, next_attempt_at)."""
+    return connection.execute(_AHEAD, {"subscription": subscription_id, "now": now}).all()
+
+
+def make_due(connection: Connection, delivery_ids: Sequence[int], now: datetime) -> None:
+    """Have those of them that wait tried now."""
+    due = update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids), WAITING)
+    connection.execute(due.values(next_attempt_at=now))
+
+
+def end_long_leases(connection: Connection, furthest: datetime) -> None:
+    """End the leases that last longer than any does, as the clock was set back."""
+    connection.execute(_LEASED_TOO_LONG, {"furthest": furthest})
 
 
 def remove_old(connection: Connection, before: datetime) -> int:

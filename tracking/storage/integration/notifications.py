@@ -49,7 +49,7 @@ def subscribers(connection: Connection) -> tuple[Subscriber, ...]:
     """All subscriptions, as they were when this transaction first asked; the paused ones too, for which rows wait."""
     transaction, info = connection.get_transaction(), connection.info
     read = info.get(_READ)
-    if read is None or read[0] is not transaction:
+    if read is None or transaction is None or read[0] is not transaction:
         rows = connection.execute(_SUBSCRIBERS.order_by(SUBSCRIPTIONS.c.id)).all()
         read = transaction, tuple(Subscriber(row.id, tuple(row.event_types), *row[2:]) for row in rows)
         info[_READ] = read

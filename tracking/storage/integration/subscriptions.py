@@ -35,6 +35,12 @@ _NEWS = or_(
     SUBSCRIPTIONS.c.succeeded_at < bindparam("noted_before"),
 )
 _WELL: dict[str, Any] = {"failures": 0, "failing_since": None, "failed_at": None, "retry_at": None}
+_SUCCEEDED = _UPDATE.where(_NEWS).values(succeeded_at=bindparam("now"), **_WELL)
+_FAILED_AHEAD = (
+    update(SUBSCRIPTIONS)
+    .where(SUBSCRIPTIONS.c.failed_at > bindparam("now"))
+    .values(failed_at=bindparam("now"), retry_at=None)
+)
 
 
 def add(connection: Connection, row: Mapping[str, Any]) -> int:
@@ -93,9 +99,8 @@ def set_state(
 
 def note_success(connection: Connection, subscription_id: int, now: datetime) -> None:
     """Note that something was delivered: at once after a failure, else once in a few seconds."""
-    newly = _UPDATE.where(_NEWS).values(succeeded_at=bindparam("now"), **_WELL)
     values = {"changed_id": subscription_id, "now": now, "noted_before": now - SUCCESS_NOTED_EVERY}
-    if connection.execute(newly, values).rowcount:
+    if connection.execute(_SUCCEEDED, values).rowcount:
         hold(connection)
 
 
@@ -104,3 +109,8 @@ def note_failure(connection: Connection, row: RowMapping, now: datetime, retry_a
     values = {"failures": row["failures"] + 1, "failing_since": min(row["failing_since"] or now, now), "failed_at": now}
     connection.execute(_UPDATE, {"changed_id": row["id"], "retry_at": retry_at, **values})
     hold(connection)
+
+
+def forget_time_ahead(connection: Connection, now: datetime) -> None:
+    """Have those tried now whose newest failure lies ahead: the clock was set back."""
+    connection.execute(_FAILED_AHEAD, {"now": now})
