@@ -172,7 +172,7 @@ class Outbound:
         order_id, seq, event_type = key
         if (event["seq"], document["type"]) != (seq, event_type):
             raise Violation("I17", f"{message_id} of {order['po_number']} tells of another event")
-        if event_type == "order.accepted" and order["completed_by"]:
+        if event_type == "order.accepted" and event["text"] and order["completed_by"]:  # else its log has left
             raise Violation("I17", f"{event_type} of {order['po_number']} tells what came later")
         got = self._got.setdefault(key, [])
         if got and (message_id, body) != got[0]:
