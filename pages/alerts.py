@@ -46,7 +46,7 @@ def current() -> None:
         st.subheader("Open now", anchor=False)
         lasting(listed, now)
     if listed.lead or listed.past:
-        st.subheader("Over", anchor=False)
+        st.subheader("Ended alerts", anchor=False)
         past(listed, now)
 
 
@@ -174,7 +174,7 @@ def _query(text: str) -> Mapping[str, Any]:
 def past(listed: AlertList, now: datetime) -> None:
     """The alerts that are over, the newest first."""
     if not listed.past:
-        st.caption("There was none yet.")
+        st.caption("No alert has ended yet.")
         return
     cells = {
         "what": [listing.heading(alert) for alert in listed.past],
