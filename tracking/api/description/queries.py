@@ -73,7 +73,7 @@ class OrdersQuery(PageQuery):
     """Which orders, in which order."""
 
     q: Text = ""
-    """A part of an id, a reference, a product or a note; a recipient whole. The audit log has the search, hashed."""
+    """Words that are all in the order: parts of ids, products, recipients, notes. The audit log has its hash."""
     view: View = "all"
     """A view of the pages; `mine` is what is assigned to the token."""
     state: list[Text] = Field(default_factory=list, examples=[["Pending"]])

@@ -40,7 +40,7 @@ class FindOrders(_Arguments):
     """What to look for; all of it has to hold."""
 
     text: Annotated[str, Field(max_length=200)] = ""
-    """A part of an id, a reference, a product or a note; a recipient whole."""
+    """Words that are all in the order: parts of ids, products, recipients, notes."""
     view: Annotated[str, Field(json_schema_extra={"enum": list(VIEWS)})] = "all"
     """all, attention (needs a decision), late, open, unknown (sent without an answer), claimed, today, ..."""
     state: Annotated[str, Field(max_length=60)] = ""
