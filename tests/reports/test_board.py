@@ -178,7 +178,7 @@ def test_no_read_of_the_board_walks_over_all_orders(history: History, store: Dat
         lifecycle_course(store, history.at, "7d")
         lifecycle_now(store, history.at)
 
-    of_open_orders = ("ix_orders_value", "ix_orders_flagged")
+    of_open_orders = ("ix_orders_value", "ix_orders_lifecycle", "ix_orders_flagged")
     walks = [plan for plan in plans(store, work) if plan.startswith("SCAN") and not plan.endswith(of_open_orders)]
     assert walks == []
 

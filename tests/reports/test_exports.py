@@ -100,6 +100,7 @@ def test_no_text_is_a_formula_in_the_outcome_of_a_file(store: Database, po_numbe
     store.write(lambda connection: connection.execute(insert(IMPORT_ROWS), rows))
     outcome = results.outcome_rows(store, 7)
     assert len(outcome) == len(po_numbers)
+    assert set(outcome["value"]) == {"10.00"}
     assert [formulas(outcome.to_csv(index=False), separator) for separator in SEPARATORS] == [[], [], []]
 
 
