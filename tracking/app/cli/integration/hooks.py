@@ -124,6 +124,7 @@ def pause_command(name: Name, *, actor: options.ActorOption = None) -> None:
     """Send nothing until it is resumed; what happens meanwhile waits for it."""
     _, store = _opened()
     subscribing.pause(store, name, by=options.acting_person(actor), now=utc_now())
+    output.print_stderr(f"{name} is paused: what happens waits for it")
 
 
 @hooks_app.command("resume")
@@ -131,6 +132,7 @@ def resume_command(name: Name, *, actor: options.ActorOption = None) -> None:
     """Send again, what waited first; also after it was switched off."""
     _, store = _opened()
     subscribing.resume(store, name, by=options.acting_person(actor), now=utc_now())
+    output.print_stderr(f"{name} is active: what waited is sent, the oldest first")
 
 
 @hooks_app.command("remove")
@@ -138,6 +140,7 @@ def remove_command(name: Name, *, actor: options.ActorOption = None) -> None:
     """Remove it with its secrets; what waits for it is dropped."""
     _, store = _opened()
     subscribing.remove(store, name, by=options.acting_person(actor), now=utc_now())
+    output.print_stderr(f"{name} is removed, and what waited for it is dropped")
 
 
 @hooks_app.command("rotate")
