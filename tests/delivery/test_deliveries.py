@@ -207,6 +207,29 @@ def test_one_order_that_is_refused_holds_up_no_other_and_none_overtakes_in_an_or
     ]  # fmt: skip
 
 
+def test_one_delivery_that_is_refused_for_three_days_switches_off_though_others_get_through(
+    outgoing: Outgoing,
+) -> None:
+    outgoing.subscribe()
+    outgoing.accepted("demo-0001", "BLK-1")
+
+    class Refusing(ScriptedPoster):
+        async def post(self, target: Any, payload: str, headers: Any) -> Reply:
+            refused = json.loads(payload)["data"]["order"]["po_number"] == "demo-0001"
+            return Reply(400, "no such order") if refused else Reply(204)
+
+    poster = Refusing()
+    for day in range(3):
+        outgoing.accepted(f"demo-1{day}", f"BLK-1{day}")
+        for _ in range(12):
+            outgoing.deliver(poster, hours=2, minutes=30 if day else 0)
+    assert outgoing.row()["state"] == "switched off"
+    assert "refused for three days" in outgoing.row()["state_why"]
+    subscribing.resume(outgoing.store, "crm", by=ANN, now=outgoing.now)
+    outgoing.deliver(poster, hours=3)
+    assert outgoing.row()["state"] == "active", "a person who resumed it has three more days"
+
+
 def test_a_receiver_that_fails_for_three_days_is_switched_off_and_resumed_gets_all(outgoing: Outgoing) -> None:
     outgoing.subscribe()
     outgoing.accepted()

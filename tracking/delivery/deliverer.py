@@ -203,7 +203,7 @@ class Deliverer:
         hold(connection)
         if subscription is None:
             return
-        decision = decide(reply, subscription, attempt.number, attempt.at, now, self._rng)
+        decision = decide(reply, subscription, leased.row, attempt.number, attempt.at, now, self._rng)
         if ours:
             deliveries.try_again_at(connection, leased.row["id"], decision.delivery_at)
         if decision.counts:

@@ -2,7 +2,8 @@
 
 A receiver that does not answer, or that has trouble of its own, is left alone for a while, and then asked with one
 delivery; once it takes that, all that waits is sent at once and in order. A delivery that it alone refuses is tried
-again later, and holds up no other order's. Nothing is given up before three days have gone by without any success.
+again later, and holds up no other order's. After three days of either a person is asked: the subscription is switched
+off, and all that waits stays.
 """
 
 import email.utils
@@ -41,7 +42,13 @@ class Decision:
 
 
 def decide(
-    reply: Reply, row: Mapping[Any, Any], attempts: int, started_at: datetime, now: datetime, rng: random.Random
+    reply: Reply,
+    row: Mapping[Any, Any],
+    delivery: Mapping[Any, Any],
+    attempts: int,
+    started_at: datetime,
+    now: datetime,
+    rng: random.Random,
 ) -> Decision:
     """Decide after a failure: `row` is the subscription, `attempts` the delivery's number of them with this one."""
     # Else it is the same outage as one that is noted. (One to come was noted before the clock was set back.)
@@ -56,6 +63,9 @@ def decide(
         off = "the receiver says that it is gone (410)"
     elif row["failing_since"] is not None and now - row["failing_since"] >= GIVE_UP_AFTER:
         off = "nothing was delivered for three days"
+    elif attempts > len(WAITS) and now - max(delivery["created_at"], row["state_at"]) >= GIVE_UP_AFTER:
+        # Others get through, and all that this one's order has to tell waits behind it: a person has to look.
+        off = f"one delivery ({delivery['event_type']}, {delivery['message_id']}) has been refused for three days"
     return Decision(is_new, delivery_at, receiver_at, off)
 
 
