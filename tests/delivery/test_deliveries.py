@@ -28,6 +28,7 @@ from tracking.storage.integration.tables import DELIVERIES, SUBSCRIPTIONS
 from tracking.storage.maintenance import restore_mark
 from tracking.storage.tables import ORDERS
 from tracking.storage.team.tables import AUDIT_LOG
+from tracking.submissions import erasure
 
 DOWN = Reply(error="connection refused: nothing listens there")
 TWO = (line("CVS", 10, 1), line("AMAZON", 25, 1))
@@ -543,3 +544,20 @@ def test_secrets_overlap_and_are_nowhere_in_the_clear(outgoing: Outgoing, receiv
     assert old.text not in repr(old)
     later = outgoing.now + timedelta(hours=25)
     assert signing_secrets(outgoing.row(), outgoing.cipher, later) == [new]
+
+
+def test_an_erasure_reaches_bodies_that_wait_and_what_receivers_answered(outgoing: Outgoing) -> None:
+    outgoing.subscribe()
+    person = "bob@example.com"
+    mail = line("CVS", 10, 1, DigitalDeliveryAddress={"Email": person})
+    order_id = outgoing.place("demo-0001", mail, kind="DigitalDelivery")
+    outgoing.observe(order_id, Declined(422, "no such product"))
+    poster = ScriptedPoster(Reply(500, person))
+    outgoing.deliver(poster)
+    assert person not in poster.posted[0][1], "no body names anybody"
+    planted = sa.update(DELIVERIES).values(payload=json.dumps({"to": person}))
+    outgoing.store.write(lambda connection: connection.execute(planted))
+    assert erasure.erase(outgoing.store, person, by=ANN, now=outgoing.now).calls >= 2
+    assert person not in json.dumps([dict(row) for row in (*outgoing.rows(), *outgoing.attempts())], default=str)
+    outgoing.deliver(poster, minutes=1)
+    assert poster.posted[1] == poster.posted[0], "made anew, it is what it was"

@@ -135,8 +135,8 @@ class Outgoing:
 
         return asyncio.run(run())
 
-    def place(self, po_number: str = "demo-0001", *lines: Any, source: str = "form") -> int:
-        asked = request(po_number, *lines)
+    def place(self, po_number: str = "demo-0001", *lines: Any, source: str = "form", kind: str = "Links") -> int:
+        asked = request(po_number, *lines, kind=kind)
         return self.store.write(
             lambda connection: ingest.place(connection, asked, source=source, actor="ann", now=self.now)
         )

@@ -18,6 +18,7 @@ from tracking.provider.recipients import copies_name
 from tracking.storage.database import Database
 from tracking.storage.tables import BATCHES, CALLBACKS, DRAFTS, EXCHANGES
 from tracking.storage.team.tables import JOBS, SAVED_VIEWS
+from tracking.submissions.erasing.deliveries import erase_deliveries
 from tracking.submissions.erasing.recorded import RecordedWrites
 
 ROWS_AT_ONCE = 500
@@ -62,6 +63,7 @@ def erase_copies(
         return number
 
     pages = partial(_pages_naming, database, person)
+    done.calls += erase_deliveries(database, person, writes)
     done.calls += erase(_clear_refusals, pages(CALLBACKS.c.id, _NOTICE, CALLBACKS.c.outcome == "refused"))
     done.drafts = erase(partial(_delete, key=DRAFTS.c.owner), pages(DRAFTS.c.owner, (DRAFTS.c.content,)))
     view = (SAVED_VIEWS.c.name, SAVED_VIEWS.c.query)
