@@ -575,7 +575,7 @@ def test_the_outcome_lists_every_row_in_the_order_of_the_file(database: Database
     outcome = outcomes(database)
     assert list(outcome["row"]) == [2, 3, 4]
     assert list(outcome["external_id"]) == ["x", "y", "z"]
-    assert list(outcome["value"]) == [10, 25, 50]
+    assert list(outcome["value"]) == ["10.00", "25.00", "50.00"]
 
 
 # What people do
