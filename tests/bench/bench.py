@@ -18,6 +18,7 @@ from pathlib import Path
 import bench_webhooks
 import bulk
 import file_imports
+import hook_delays
 import page_reads
 import page_runs
 import scale_stores
@@ -171,6 +172,7 @@ def main() -> int:
         of_a_file = file_imports.measure(Path(name))
         page_costs = page_runs.measure(Path(name))
         in_bulk = seeding_costs.measure(Path(name))
+        hook_delay, hook_delay_at_most = hook_delays.measure(Path(name))
         small.close()
         large.close()
     bounded = (
@@ -183,6 +185,7 @@ def main() -> int:
     holds = all(ratios[name] < 3 for name in (*bounded, *of_one_order)) and grouping > 1 and digest > 1 and rows < 20
     holds = holds and prompt and page_runs.prompt(page_costs) and beside_jobs < 5 and sighted < 0.5 and of_a_file < 3
     holds = holds and in_bulk >= seeding_costs.LEAST_RATIO
+    holds = holds and hook_delay_at_most < hook_delays.AIM
     told = ", ".join(f"{measure} x{ratio:.1f}" for measure, ratio in ratios.items())
     print(
         f"ten times the orders: {told}; group commit x{grouping:.1f}; "
@@ -190,6 +193,7 @@ def main() -> int:
         f"sightings at {sighted:.2f} of a poll; ten times the rows x{rows:.1f}; "
         f"ten times the orders of a file x{of_a_file:.1f}; "
         f"made up in bulk x{in_bulk:.1f}; "
+        f"outgoing webhooks {hook_delay:.2f} s after the commit, {hook_delay_at_most:.2f} s at most; "
         f"callbacks and polls beside jobs x{beside_jobs:.1f}; "
         f"the dearest of the busy pages {page_runs.dearest(page_costs):.0f} ms above an empty one"
         f"{'' if holds else ' FALLS SHORT'}"

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import random
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +50,7 @@ class Receiver:
         self.headers: dict[str, str] = {}
         self.answer = b"thanks"
         self.messages: list[tuple[str, dict[str, Any]]] = []
+        self.times: dict[str, float] = {}
         self.bodies: list[tuple[str, str]] = []
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
@@ -67,6 +69,8 @@ class Receiver:
                 if receiver.secret is not None and status < 300:
                     message = Webhook(receiver.secret.text).verify(body, dict(self.headers))
                     receiver.messages.append((self.headers["webhook-id"], message))
+                    order = message["data"].get("order", {})
+                    receiver.times.setdefault(order.get("po_number", ""), time.monotonic())
                 receiver.bodies.append((self.headers["webhook-id"], body))
                 self.send_response(status)
                 for name, value in receiver.headers.items():
