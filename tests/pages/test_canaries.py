@@ -28,6 +28,7 @@ from tracking.api.callers import tokens
 from tracking.api.mcp.tools import TOOLS, use_tool
 from tracking.app import drafts
 from tracking.app.cli.main import app as command_line
+from tracking.delivery.signing import new_secret
 from tracking.reports.exports.writing import EXPORTS
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
@@ -75,12 +76,17 @@ def record() -> Iterator[Recorded]:
 
 
 @pytest.fixture
-def secrets(canaries: Canaries) -> dict[str, str]:
+def secrets(canaries: Canaries, tmp_path: Path) -> dict[str, str]:
     made = {
         name: f"{canaries.new(name.rpartition('_')[2])}-long-enough" for name in ("api_access_token", "webhook_secret")
     }
     canaries.saw("key", canaries.key)
     made |= {"alerts": f"json://127.0.0.1:9/{canaries.new('service')}", "console_url": "http://127.0.0.1:9"}
+    signing = new_secret().text
+    canaries.saw("signing", signing, signing.removeprefix("whsec_"))
+    hooks = tmp_path / "hooks.toml"
+    hooks.write_text(f'[[hooks]]\nname = "crm"\nurl = "https://127.0.0.1:9/"\nsecret = "{signing}"\n')
+    made |= {"hooks": str(hooks), "hooks_allow": "127.0.0.1"}
     return made | {"api_email": f"{canaries.new('account')}@example.com", "claims_key": canaries.key}
 
 

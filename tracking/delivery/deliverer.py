@@ -236,11 +236,11 @@ class Deliverer:
             if not late_orders.wanting(connection) or restore_mark.find_mark(connection) is not None:
                 return None
             until = late_orders.looked_until(connection, now)
-            at, last, pages = until - late_orders.OVERLAP, 0, list[list[int]]()
-            while late := late_orders.became_late(connection, at, last, now):
+            at, pages = until - late_orders.OVERLAP, list[list[int]]()
+            while late := late_orders.became_late(connection, at, now):
                 orders = {row["order_id"] for row in late_orders.missing(connection, late, now)}
                 pages.append(sorted(orders))
-                at, last = late[-1]["late_at"], late[-1]["id"]
+                at = late[-1]["late_at"]
         return pages if any(pages) or now - until >= LATE_NOTED_EVERY else None
 
     async def tidy(self) -> None:

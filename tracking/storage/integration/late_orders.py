@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, tuple_
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.engine import RowMapping
 
 from tracking.storage import facts
@@ -33,10 +33,9 @@ _NOTIFIED = (
     .where(DELIVERIES.c.order_id.in_(_IDS), DELIVERIES.c.event_type == EventType.ORDER_LATE.value)
     .group_by(DELIVERIES.c.order_id, DELIVERIES.c.subscription_id)
 )
-_SINCE: Any = bindparam("since", type_=ORDERS.c.late_at.type)
-_AFTER = tuple_(ORDERS.c.late_at, ORDERS.c.id) > tuple_(_SINCE, bindparam("last_id"))
-_BECAME_LATE = _LATE.where(_AFTER, ORDERS.c.late_at >= _SINCE)  # the latter is what the index is entered by
-_BECAME_LATE = _BECAME_LATE.order_by(ORDERS.c.late_at, ORDERS.c.id).limit(AT_ONCE)
+_SINCE: Any = bindparam("since")
+_BECAME_LATE = _LATE.where(ORDERS.c.late_at > _SINCE).order_by(ORDERS.c.late_at).limit(AT_ONCE)
+_BECAME_LATE_AT = _LATE.where(ORDERS.c.late_at == _SINCE)
 
 
 def notify(connection: Connection, order_ids: Sequence[int], now: datetime) -> int:
@@ -80,9 +79,17 @@ def looked_until(connection: Connection, now: datetime) -> datetime:
     return until if until is not None and until <= now else now - FURTHEST_BACK
 
 
-def became_late(connection: Connection, since: datetime, last_id: int, now: datetime) -> Sequence[RowMapping]:
-    """Read the open orders that became late after this time and row id, by both; at most AT_ONCE of them."""
-    return connection.execute(_BECAME_LATE, {"since": since, "last_id": last_id, "now": now}).mappings().all()
+def became_late(connection: Connection, since: datetime, now: datetime) -> Sequence[RowMapping]:
+    """Read the open orders that became late after this time, the first ones first.
+
+    AT_ONCE of them at the most, unless more became late at one moment: all of a moment are read together.
+    """
+    rows = connection.execute(_BECAME_LATE, {"since": since, "now": now}).mappings().all()
+    if len(rows) < AT_ONCE:
+        return rows
+    last = rows[-1]["late_at"]
+    whole = [row for row in rows if row["late_at"] < last]
+    return whole or connection.execute(_BECAME_LATE_AT, {"since": last, "now": now}).mappings().all()
 
 
 def note_look(connection: Connection, now: datetime) -> None:
