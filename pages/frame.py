@@ -50,7 +50,9 @@ def draw(title: str, *, search_too: bool = True) -> None:
             _environment()
             if search_too:
                 _search_field()
-            status()
+            with st.container(width="content"):  # a part that draws itself would give way to what follows, and be cut
+                status()
+            st.space("stretch")
             _times_menu()
             _person()
             st.html(f"<h1 style='{FOR_SCREEN_READERS}'>{title}</h1>", width="content")
@@ -67,11 +69,13 @@ def _environment() -> None:
 
 
 def _search_field() -> None:
-    st.text_input(
-        "Search orders", key="find", type="search", placeholder=SEARCH, icon=":material/search:",
-        label_visibility="collapsed", on_change=_remember_search, args=("find",), width=240,
-    )  # fmt: skip
-    if st.button("Find", key="open_search", type="tertiary", shortcut="Ctrl+K", help="Find an order"):
+    with st.container(horizontal=True, gap="small", width="content"):  # on a phone the two stay in one line
+        st.text_input(
+            "Search orders", key="find", type="search", placeholder=SEARCH, icon=":material/search:",
+            label_visibility="collapsed", on_change=_remember_search, args=("find",), width=240,
+        )  # fmt: skip
+        asked = st.button("Find", key="open_search", type="tertiary", shortcut="Ctrl+K", help="Find an order")
+    if asked:
         _search_dialog()
     if (text := st.session_state.pop("search_for", None)) is not None:
         _open_match(text)

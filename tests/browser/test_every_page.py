@@ -88,6 +88,12 @@ def violations(page: Page) -> list[str]:
     return texts
 
 
+# Counts that give way to what follows stand in two lines, or lose their last letters.
+CUT_IN_THE_ROW = """row => [row, ...row.querySelectorAll("a, a *")]
+    .filter(part => part === row ? row.offsetHeight > 50 : part.scrollWidth > part.clientWidth + 1 && part.clientWidth)
+    .map(part => part.innerText)"""
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "overview" else pytest.mark.long) for name in PAGES]
 )
@@ -100,6 +106,8 @@ def test_a_page_is_readable_for_everyone_by_day_and_by_night_and_on_a_phone(cont
         page.wait_for_timeout(1_000)  # until the charts are drawn in the other width and the other colours
         settled(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} scrolls sideways at {width}"
+        cut = page.locator(".st-key-counts").evaluate(CUT_IN_THE_ROW)
+        assert cut == [], f"the row above {name} is cut at {width}"
         assert violations(page) == [], f"{name} at {width}, {scheme}"
 
 
