@@ -153,6 +153,24 @@ def test_a_database_of_each_age_is_told_and_left_as_it_is(folder: Path, migrated
         list(check_store(settings, folder))
 
 
+def test_a_database_that_another_process_has_locked_is_a_warning(
+    folder: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracking.app.checks.store.LOCK_MILLISECONDS", 20)
+    file = folder / "tracking.db"
+    shutil.copy(migrated_file, file)
+    settings = load(database_url=f"sqlite:///{file}")
+    other = dbapi.connect(file, isolation_level=None)
+    other.execute("PRAGMA journal_mode=WAL")
+    assert "database lock" not in outcomes(check_store(settings, folder))
+    other.execute("BEGIN EXCLUSIVE")
+    result = by_name(check_store(settings, folder))["database lock"]
+    assert (result.outcome, result.text) == (Outcome.WARNING, "locked by another process, for longer than 0.02 s")
+    other.execute("ROLLBACK")
+    assert "database lock" not in outcomes(check_store(settings, folder))
+    other.close()
+
+
 @pytest.mark.postgres
 def test_a_server_is_asked_for_its_revision_and_its_permissions(
     postgres_store: Database, new_postgres_url: Callable[[], str], folder: Path
@@ -164,7 +182,8 @@ def test_a_server_is_asked_for_its_revision_and_its_permissions(
     assert results["database"].outcome is Outcome.FAILURE
     assert results["database"].advice.endswith("run tracking migrate")
     secrets = by_name(check_secrets(empty, folder))
-    assert secrets["claims key"].outcome is Outcome.WARNING
+    assert secrets["claims key"].outcome is secrets["webhook secret"].outcome is Outcome.WARNING
+    assert secrets["webhook secret"].advice.startswith("on PostgreSQL set it, the same for every process")
 
 
 def test_a_full_disk_is_a_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A start says which settings are others than at the last one, and of secrets no more than that."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,29 @@ def test_a_secret_that_is_the_key_of_the_others_says_what_cannot_be_compared(sta
         "secrets": ["TRACKING_CLAIMS_KEY", "TRACKING_WEBHOOK_SECRET"],
         "not_comparable": ["TRACKING_API_ACCESS_TOKEN", "TRACKING_API_EMAIL", "TRACKING_DATABASE_URL"],
     }
+
+
+def test_one_file_named_relative_and_absolute_is_one(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert start(FIRST, roles="poller", database_url="sqlite:///data/tracking.db") is None
+    absolute = f"sqlite:///{tmp_path}/data/tracking.db"
+    assert start(FIRST, roles="poller", database_url=absolute) is None
+    monkeypatch.chdir("/")  # where a relative path would be another file
+    assert start(FIRST, roles="poller", database_url=absolute) is None
+    other = f"sqlite:///{tmp_path}/other.db"
+    assert start(FIRST, roles="poller", database_url=other) == {"changed": {"TRACKING_DATABASE_URL": [absolute, other]}}
+
+
+def test_what_an_earlier_version_wrote_of_a_relative_path_is_no_change(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("tracking.app.settings_changes._with_whole_path", lambda url: url)
+        assert start(FIRST) is None
+    assert start(FIRST) is None
 
 
 def test_every_secret_among_the_settings_is_treated_as_one() -> None:

@@ -45,6 +45,20 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.embedded_sandbox
 
 
+def test_what_is_wrong_with_a_value_is_said_in_plain_words() -> None:
+    given = {"allow_anyone": "maybe", "log_level": "loud", "api_max_rate": "much", "order_lines": "1.5"}
+    assert problems(**given, api_timeout=0, poll_floor=4000, discover_every=-1, sandbox_traffic="nan") == [
+        "TRACKING_API_MAX_RATE: must be a number",
+        "TRACKING_API_TIMEOUT: must be more than 0",
+        "TRACKING_ALLOW_ANYONE: must be no or yes",
+        "TRACKING_POLL_FLOOR: must be 3600 or less",
+        "TRACKING_DISCOVER_EVERY: must be 0 or more",
+        "TRACKING_ORDER_LINES: must be a whole number",
+        "TRACKING_SANDBOX_TRAFFIC: must be a finite number",
+        "TRACKING_LOG_LEVEL: must be debug, info, warning or error",
+    ]
+
+
 def test_every_setting_of_the_contract_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "API_BASE_URL": "https://api.example/v1/",

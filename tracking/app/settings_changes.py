@@ -17,6 +17,7 @@ from tracking.access import Person
 from tracking.settings.values import PREFIX, Settings
 from tracking.storage import facts
 from tracking.storage.database import Database
+from tracking.storage.engines import file_of
 from tracking.storage.facts import FactKey
 from tracking.storage.team import audit_log
 from tracking.storage.team.audit_log import AT_START, AuditKind
@@ -58,8 +59,14 @@ def record_changes(database: Database, settings: Settings, secrets: Sequence[str
 def _plain(settings: Settings) -> dict[str, str | None]:
     names = [name for name in Settings.model_fields if name not in SECRETS]
     values = {name: _text(getattr(settings, name)) for name in names}
-    address = make_url(settings.database_url).set(query={}).render_as_string(hide_password=True)
+    address = make_url(_with_whole_path(settings.database_url)).set(query={}).render_as_string(hide_password=True)
     return values | {"database_url": address[:LONGEST]}
+
+
+def _with_whole_path(url: str) -> str:
+    """The address with the whole path of its file: two processes may write one file relative and absolute."""
+    file = file_of(url)
+    return url if file is None else f"sqlite:///{file.resolve()}"
 
 
 def _text(value: Any) -> str | None:
@@ -78,6 +85,9 @@ def _text(value: Any) -> str | None:
 
 def _changes(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> dict[str, list[str | None]]:
     """The old and the new value by name; a setting that the version before did not have is no change."""
+    before = dict(before)
+    if (address := before.get("database_url")) is not None:  # an earlier version wrote it down as it was set
+        before["database_url"] = _with_whole_path(address)[:LONGEST]
     both = [name for name in now if name in before and before[name] != now[name]]
     return {PREFIX + name.upper(): [before[name], now[name]] for name in both}
 
@@ -99,7 +109,9 @@ def _changed_secrets(
     """The names of the secrets that changed, and of those that cannot be compared."""
     candidates = [tags for secret in secrets if (tags := _tags(settings, secret))[_KEY_ITSELF] == before[_KEY_ITSELF]]
     if candidates:
-        changed = [name for name in SECRETS if name in before and candidates[0][name] != before[name]]
+        # The address of a SQLite file holds no secret: it is compared as text, as `before` may have another spelling.
+        names = [name for name in SECRETS if name != "database_url" or file_of(settings.database_url) is None]
+        changed = [name for name in names if name in before and candidates[0][name] != before[name]]
         return [PREFIX + name.upper() for name in changed], []
     tags = _tags(settings, secrets[0])
     set_or_not = [name for name in SECRETS if (before.get(name) is None) != (tags[name] is None)]

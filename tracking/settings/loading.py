@@ -17,6 +17,16 @@ from tracking.settings.values import ENV_FILE, PREFIX, Settings
 from tracking.settings.variables import file_names, files_of, set_variables, values_in_files, values_in_folder
 
 log = logging.getLogger(__name__)
+_PLAIN_WORDS = {  # by pydantic's types of errors
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than_equal": "must be {le:g} or less",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+}
 
 
 def load(**overrides: Any) -> Settings:
@@ -98,8 +108,11 @@ def _contradictions(error: ValidationError, overrides: dict[str, Any]) -> list[P
 
 def _problems(error: ValidationError) -> list[Problem]:
     problems = []
-    for detail in error.errors(include_input=False, include_url=False, include_context=False):
+    for detail in error.errors(include_input=False, include_url=False):
         where = f"TRACKING_{str(detail['loc'][0]).upper()}" if detail["loc"] else ""
-        message = detail["msg"].removeprefix("Value error, ")
+        if (words := _PLAIN_WORDS.get(detail["type"])) is not None:
+            message = words.format_map(detail.get("ctx", {})).replace("'", "")
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
         problems += [Problem(where, part) for part in message.splitlines()]
     return problems

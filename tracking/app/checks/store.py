@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import driver, journal
 
 NAME = "database"
+LOCK_MILLISECONDS = 1_500  # how long a lock is waited for: a worker holds it for parts of a second
 LITTLE_SPACE, TOO_LITTLE_SPACE = 1024**3, 100 * 1024**2  # bytes
 _STATE_OF_SERVER = sa.text(
     "SELECT current_setting('server_version'), pg_is_in_recovery(),"
@@ -34,6 +36,7 @@ def check_store(settings: Settings, _folder: Path) -> Iterator[CheckResult]:
     yield _check_file(settings.database_url, file)
     yield _check_writable(file)
     yield check_space(file.parent)
+    yield from _check_lock(file)
 
 
 def _check_file(url: str, file: Path) -> CheckResult:
@@ -59,6 +62,23 @@ def _check_writable(file: Path) -> CheckResult:
         return CheckResult(name, Outcome.OK, f"this user may write in {folder}")
     text = f"this user may not write {places[0]}"
     return CheckResult(name, Outcome.FAILURE, text, "make the file and its folder writable, or name another file")
+
+
+def _check_lock(file: Path) -> Iterator[CheckResult]:
+    """Try the write lock for a moment, and say where another process has it; nothing is written, nothing made."""
+    if not file.is_file():
+        return
+    address = f"{file.absolute().as_uri()}?mode=rw"
+    with engines.translated(), closing(driver.dbapi.connect(address, uri=True, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA busy_timeout={LOCK_MILLISECONDS}")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except driver.dbapi.OperationalError as exc:
+            if "locked" not in str(exc):
+                raise
+            text = f"locked by another process, for longer than {LOCK_MILLISECONDS / 1000:g} s"
+            yield CheckResult("database lock", Outcome.WARNING, text, "if it stays so, find and end what holds it")
 
 
 def check_space(folder: Path, name: str = "disk") -> CheckResult:
