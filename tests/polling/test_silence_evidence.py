@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.polling.webhook_silence import Evidence, expected_webhooks
+from tracking.forecasting.waits import webhook_share
+from tracking.polling.webhook_silence import COMPLETIONS_JUDGED, Evidence, expected_webhooks
 
 SHARES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=30)
 
@@ -38,3 +39,14 @@ def test_what_is_expected_grows_with_time_and_never_by_more_than_one_an_order(
 
 def test_time_that_has_not_passed_brings_no_announcement() -> None:
     assert expected_webhooks(0.9, np.array([0.5]), np.array([0.5])) == pytest.approx(0.0)
+
+
+def test_few_orders_that_were_announced_may_never_be_enough_and_hundreds_need_three_or_four() -> None:
+    def needed(announced: int) -> int | None:
+        """How many finished orders without a webhook raise the alarm, each counted in the share as well."""
+        every = range(1, COMPLETIONS_JUDGED + 1)
+        shares = {missed: webhook_share(announced, announced + missed) for missed in every}
+        return next((missed for missed, share in shares.items() if Evidence(share, 0.0, missed).alarming), None)
+
+    assert [needed(announced) for announced in (10, 20, 300, 395)] == [None, 27, 4, 4]
+    assert Evidence(0.99, 0.0, 3).alarming
