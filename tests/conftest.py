@@ -16,6 +16,7 @@ import typer.testing
 from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
 from hypothesis import HealthCheck, settings
+from log_setup import restored_log
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import LRUCache
 
@@ -101,6 +102,13 @@ def _shares(item: pytest.Item) -> bool:
 def _slowness(file: list[pytest.Item]) -> tuple[bool, int]:
     path = file[0].path
     return not _shares(file[0]), SLOW.index(path.parent.name)
+
+
+@pytest.fixture(autouse=True)
+def log_of_each_test() -> Iterator[None]:
+    """The log as it was: a command or a server that runs within a test configures that of the whole process."""
+    with restored_log():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

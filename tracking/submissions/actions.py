@@ -87,6 +87,7 @@ def request_step(
     connection: Connection, order_id: int, what: str, kind: AuditKind, *, by: Person, now: datetime
 ) -> None:
     """Ask for something to be done with the order, in the name of somebody who may: a step of a job."""
+    by.must_operate()
     ingest.request_action(connection, order_id, what=what, actor=by.name, now=now)
     record_act(connection, by, kind, now, order_id=order_id)
 

@@ -135,6 +135,7 @@ def place_and_record(
 
     What was there before is nobody's act now, so that a call again after a crash counts each order once.
     """
+    by.must_operate()
     receipts = place_group(connection, group=group, source=source, actor=by.name, now=now, catalog=catalog)
     placed = [receipt.order_id for receipt in receipts if receipt.outcome == "queued"]
     if placed:

@@ -4,22 +4,12 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
 
-import pytest
-from log_setup import restored_log
 from structlog.contextvars import bind_contextvars
 
 from tracking.app.telemetry import logs
 
 log = logging.getLogger("tracking.test")
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    """The loggers as they were, after a test."""
-    with restored_log():
-        yield
 
 
 def lines(stream: io.StringIO) -> list[str]:
