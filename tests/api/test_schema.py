@@ -67,7 +67,7 @@ def failures(served: Any, role: Access | None, examples: int, *, covering: bool)
 
 @pytest.mark.parametrize("role", [*Access, None])
 def test_every_answer_is_as_described(served: Any, role: Access | None) -> None:
-    assert failures(served, role, 3, covering=False) == []
+    assert failures(served, role, 1, covering=False) == []
 
 
 @pytest.mark.long

@@ -71,6 +71,7 @@ FULL_FROM = dict.fromkeys(
         "counts of the views",
         "logs: volume of webhooks",
         "handover of a shift",
+        "alerts: what is wrong",
     ),
     100_000,
 )

@@ -45,6 +45,12 @@ def test_orders_that_are_not_weighed_are_told_of_with_what_comes_first() -> None
     assert "asked for are polled first" in str(banner.details)
 
 
+def test_webhooks_that_were_switched_off_are_named() -> None:
+    [banner] = health_banners(replace(HEALTHY, hooks_off=("crm", "erp")), LateOrders(), LATER)
+    assert (banner.level, banner.rule) == (Level.WARNING, None), "its alert is one for each of them"
+    assert "“crm”, “erp” are switched off" in banner.text
+
+
 def test_a_store_that_cannot_be_written_is_an_error() -> None:
     [banner] = store_banners("the disk is full")
     assert banner.level is Level.ERROR

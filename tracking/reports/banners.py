@@ -194,6 +194,17 @@ def _contract(health: Health, now: datetime) -> Banner | None:
     return Banner(Level.INFO, text, "contract", details, logs={"what": "contract"})
 
 
+def _hooks_off(health: Health, _now: datetime) -> Banner | None:
+    if not health.hooks_off:
+        return None
+    names = ", ".join(f"“{wording.plain(name)}”" for name in health.hooks_off)
+    text = f"Outgoing webhooks to {names} are switched off: they failed for days"
+    details = (
+        "What they are to tell waits, for 30 days. Fix the receiver, then resume them under Team, Outgoing webhooks."
+    )
+    return Banner(Level.WARNING, text, "webhook", details)
+
+
 _HEALTH_BANNERS: tuple[Callable[[Health, datetime], Banner | None], ...] = (
     _restored,
     _large_log,
@@ -204,5 +215,6 @@ _HEALTH_BANNERS: tuple[Callable[[Health, datetime], Banner | None], ...] = (
     _silent_loops,
     _left_out,
     _low_balance,
+    _hooks_off,
     _contract,
 )

@@ -23,6 +23,7 @@ from tracking.storage.facts import (
     living_owners,
 )
 from tracking.storage.inbox import last_webhook_at
+from tracking.storage.integration.tables import SUBSCRIPTIONS
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
 from tracking.storage.outbox import SENDABLE
 from tracking.storage.tables import EXCHANGES, FACTS, ORDERS, OUTBOX
@@ -36,6 +37,7 @@ WAL_LARGE = 256 * 1024 * 1024
 MANY_DUE = 1000
 # Every call is later. Without these words SQLite 3.53 reads them all with their bodies, and sorts them for the first.
 _BY_TIME = EXCHANGES.c.at > datetime(1970, 1, 1, tzinfo=UTC)
+_HOOKS_OFF = select(SUBSCRIPTIONS.c.name).where(SUBSCRIPTIONS.c.state == "switched off").order_by("name").limit(5)
 _NEWEST_CALL = select(EXCHANGES.c.at).where(_BY_TIME).order_by(EXCHANGES.c.at.desc()).limit(1)
 _Facts = Mapping[str, tuple[datetime, dict[str, Any]]]
 # The loops by the names of their heartbeats, as people read them.
@@ -82,6 +84,7 @@ class Health:
     `contract`: what of its API is new or gone, and nobody has marked as read. `low_balance`: the balance, where it is
     below the threshold. `unanswered_since`: since when each call has failed; None where the latest
     did not. `left_out`: how many open orders wait for their planned time unweighed, as more are open than are weighed.
+    `hooks_off`: names of outgoing webhooks that were switched off as they failed for days.
     """
 
     unreachable_since: datetime | None
@@ -97,6 +100,7 @@ class Health:
     low_balance: LowBalance | None = None
     unanswered_since: datetime | None = None
     left_out: int = 0
+    hooks_off: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +309,7 @@ def health(database: Database, now: datetime) -> Health:
     with database.read() as connection:
         facts, overdue = _facts(connection), _overdue_roles(connection, now)
         low_balance = _low_balance(connection, facts)
+        hooks_off = connection.execute(_HOOKS_OFF).scalars().all()
     client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
     refused = _refusal(client)
     since = _time(client.get("failing_since")) if not refused and _is_lasting(client, now) else None
@@ -326,6 +331,7 @@ def health(database: Database, now: datetime) -> Health:
         low_balance=low_balance,
         unanswered_since=_time(client.get("failing_since")),
         left_out=_left_out(facts, now),
+        hooks_off=tuple(hooks_off),
     )
 
 
