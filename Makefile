@@ -11,9 +11,8 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 # Where a wheel is missing the standard library's SQLite does; nothing is ever compiled.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary pysqlite3
-# Exact versions with the hashes of their files for every platform; an address that pip is told of counts here too.
-COMPILE = UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)} \
-	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --group build \
+# Exact versions with the hashes of their files for every platform. Where packages come from is told to uv by its own settings.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --group build \
 	--custom-compile-command "make constraints"
 RUN_EXTRAS := --extra alerts --extra mcp --extra otel --extra postgres
 # What pytest makes of the tests' asserts takes seconds for each worker, and is kept from run to run where it may be.

@@ -339,6 +339,12 @@ def crowded(
     return loop, stuck, held
 
 
+async def fill(loop: PollLoop, stuck: Stuck, group: asyncio.TaskGroup) -> None:
+    """One turn, after which each place has a call that is stuck."""
+    await loop._turn(group)
+    await until(lambda: stuck.begun == loops.IN_FLIGHT)
+
+
 def test_the_poll_loop_claims_what_can_start_and_a_few_calls_ahead(
     crowded: tuple[PollLoop, Stuck, Callable[[], int]],
 ) -> None:
@@ -347,8 +353,7 @@ def test_the_poll_loop_claims_what_can_start_and_a_few_calls_ahead(
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
-            await loop._turn(group)
-            await until(lambda: stuck.begun == loops.IN_FLIGHT)
+            await fill(loop, stuck, group)
             assert held() == most
             await loop._turn(group)
             assert (stuck.begun, held(), loop.wake.is_set()) == (loops.IN_FLIGHT, most, False)
@@ -365,8 +370,7 @@ def test_what_was_claimed_ahead_is_let_go_while_the_provider_refuses(
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
-            await loop._turn(group)
-            await until(lambda: stuck.begun == loops.IN_FLIGHT)
+            await fill(loop, stuck, group)
             assert len(loop._ready) == loops.READY
             assert all(loop._poller.may_start(call, clock.now) for call in loop._ready)
             loop._poller._paused_until = clock.now + timedelta(seconds=20)
@@ -385,8 +389,7 @@ def test_what_was_claimed_ahead_does_not_start_where_it_could_outlive_its_lease(
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
-            await loop._turn(group)
-            await until(lambda: stuck.begun == loops.IN_FLIGHT)
+            await fill(loop, stuck, group)
             first = loop._ready[0]
             later = clock.pass_by(seconds=31)  # a call may take 30 of the 90 s that are left, and as many of the margin
             assert not loop._poller.may_start(first, later)

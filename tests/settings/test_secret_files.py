@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,6 @@ from tracking.settings.values import Settings
 from tracking.settings.variables import MAX_BYTES, file_names
 
 SECRET = "hush-hush-hush-hush"
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable and no .env of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("TRACKING_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 def problems() -> list[str]:

@@ -20,14 +20,6 @@ from tracking.settings.values import Settings
 SECRET = "hush-hush-hush-hush"
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable and no .env of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("TRACKING_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
 def problems(**given: object) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load(**given)

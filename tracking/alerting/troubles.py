@@ -19,15 +19,13 @@ from tracking.reports.health import Health, health
 from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.settings.alerts import AlertRule
 from tracking.storage.database import Database
-from tracking.storage.integration.subscriptions import SubscriptionState
-from tracking.storage.integration.tables import SUBSCRIPTIONS
+from tracking.storage.integration import subscriptions
 from tracking.storage.tables import OPEN, ORDERS
 from tracking.storage.team import snoozing
 
 SEARCHED = 1_000  # orders, the newest of those that come into question
 MOST_SUBSCRIPTIONS = 20
 _COLUMNS = (ORDERS.c.po_number, ORDERS.c.late_at, ORDERS.c.attention_reason)
-_SWITCHED_OFF = SUBSCRIPTIONS.c.state == SubscriptionState.SWITCHED_OFF.value
 Keys = Collection[tuple[str, str]]
 
 
@@ -69,12 +67,12 @@ def find_troubles(database: Database, now: datetime, lasting: Keys = ()) -> list
     state = health(database, now)
     with database.read() as connection:
         late = stored_late_orders(connection)
-        subscriptions = list(_switched_off(connection))
+        hooks = list(_switched_off(connection))
         orders = [*_late(connection, late, state, now, lasting), *_flagged(connection, now, lasting)]
         orders += _unconfirmed(connection, state, now, lasting)
     of_banners = (trouble for banner in health_banners(state, late, now) for trouble in _of_banner(banner))
     by_key: dict[tuple[str, str], Trouble] = {}
-    for trouble in (*of_banners, *orders, *subscriptions):
+    for trouble in (*of_banners, *orders, *hooks):
         by_key.setdefault((trouble.rule, trouble.subject), trouble)
     return list(by_key.values())
 
@@ -88,11 +86,11 @@ def _of_banner(banner: Banner) -> Iterator[Trouble]:
 
 
 def _switched_off(connection: Connection) -> Iterator[Trouble]:
-    switched_off = select(SUBSCRIPTIONS.c.name, SUBSCRIPTIONS.c.state_at).where(_SWITCHED_OFF)
-    for name, at in connection.execute(switched_off.limit(MOST_SUBSCRIPTIONS)):
+    for row in subscriptions.switched_off(connection, MOST_SUBSCRIPTIONS):
+        name = row["name"]
         title = f"Outgoing webhooks to “{plain_name(name)}” are switched off: they failed for days"
         text = "Nothing is delivered to it until somebody switches it on again; what waits for it stays."
-        yield Trouble(AlertRule.DELIVERIES, name, title, text, "hooks", at)
+        yield Trouble(AlertRule.DELIVERIES, name, title, text, "hooks", row["state_at"])
 
 
 # Orders, one by one while they are few

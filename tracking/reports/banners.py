@@ -198,7 +198,7 @@ def _hooks_off(health: Health, _now: datetime) -> Banner | None:
     if not health.hooks_off:
         return None
     names = ", ".join(f"“{wording.plain(name)}”" for name in health.hooks_off)
-    text = f"Outgoing webhooks to {names} are switched off: they failed for days"
+    text = f"Outgoing webhooks to {names} are switched off, as they failed"
     details = (
         "What they are to tell waits, for 30 days. Fix the receiver, then resume them under Team, Outgoing webhooks."
     )

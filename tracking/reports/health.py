@@ -23,7 +23,7 @@ from tracking.storage.facts import (
     living_owners,
 )
 from tracking.storage.inbox import last_webhook_at
-from tracking.storage.integration.tables import SUBSCRIPTIONS
+from tracking.storage.integration import subscriptions
 from tracking.storage.maintenance.restore_mark import RestoreMark, mark_from
 from tracking.storage.outbox import SENDABLE
 from tracking.storage.tables import EXCHANGES, FACTS, ORDERS, OUTBOX
@@ -35,9 +35,9 @@ UNREACHABLE_AFTER = timedelta(seconds=15)
 UNREACHABLE_FAILURES = 3
 WAL_LARGE = 256 * 1024 * 1024
 MANY_DUE = 1000
+HOOKS_NAMED = 5
 # Every call is later. Without these words SQLite 3.53 reads them all with their bodies, and sorts them for the first.
 _BY_TIME = EXCHANGES.c.at > datetime(1970, 1, 1, tzinfo=UTC)
-_HOOKS_OFF = select(SUBSCRIPTIONS.c.name).where(SUBSCRIPTIONS.c.state == "switched off").order_by("name").limit(5)
 _NEWEST_CALL = select(EXCHANGES.c.at).where(_BY_TIME).order_by(EXCHANGES.c.at.desc()).limit(1)
 _Facts = Mapping[str, tuple[datetime, dict[str, Any]]]
 # The loops by the names of their heartbeats, as people read them.
@@ -84,7 +84,7 @@ class Health:
     `contract`: what of its API is new or gone, and nobody has marked as read. `low_balance`: the balance, where it is
     below the threshold. `unanswered_since`: since when each call has failed; None where the latest
     did not. `left_out`: how many open orders wait for their planned time unweighed, as more are open than are weighed.
-    `hooks_off`: names of outgoing webhooks that were switched off as they failed for days.
+    `hooks_off`: names of outgoing webhooks that were switched off as they failed, a few.
     """
 
     unreachable_since: datetime | None
@@ -309,7 +309,7 @@ def health(database: Database, now: datetime) -> Health:
     with database.read() as connection:
         facts, overdue = _facts(connection), _overdue_roles(connection, now)
         low_balance = _low_balance(connection, facts)
-        hooks_off = connection.execute(_HOOKS_OFF).scalars().all()
+        hooks_off = subscriptions.switched_off(connection, HOOKS_NAMED)
     client = facts.get(FactKey.API_CLIENT, (None, {}))[1]
     refused = _refusal(client)
     since = _time(client.get("failing_since")) if not refused and _is_lasting(client, now) else None
@@ -331,7 +331,7 @@ def health(database: Database, now: datetime) -> Health:
         low_balance=low_balance,
         unanswered_since=_time(client.get("failing_since")),
         left_out=_left_out(facts, now),
-        hooks_off=tuple(hooks_off),
+        hooks_off=tuple(row["name"] for row in hooks_off),
     )
 
 

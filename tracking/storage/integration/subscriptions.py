@@ -72,6 +72,13 @@ def removed_names(connection: Connection) -> list[str]:
     return list(connection.execute(select(SUBSCRIPTIONS.c.name).where(removed)).scalars())
 
 
+def switched_off(connection: Connection, at_most: int) -> Sequence[RowMapping]:
+    """Read what was switched off as it failed, by name: each name and since when."""
+    columns = (SUBSCRIPTIONS.c[name] for name in ("name", "state_at"))
+    rows = select(*columns).where(SUBSCRIPTIONS.c.state == SubscriptionState.SWITCHED_OFF.value)
+    return connection.execute(rows.order_by(SUBSCRIPTIONS.c.name).limit(at_most)).mappings().all()
+
+
 def active(connection: Connection) -> Sequence[RowMapping]:
     """Read the subscriptions that are delivered to."""
     return connection.execute(_ACTIVE).mappings().all()
