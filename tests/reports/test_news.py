@@ -56,6 +56,20 @@ def test_an_order_that_enters_or_leaves_the_list_is_news(history: History, store
     )
 
 
+def test_an_order_enters_the_list_behind_any_number_of_new_ones(history: History, store: Database) -> None:
+    history.place("A-1")
+    history.accept("A-1")
+    flagged = Filters(view="attention", page_size=1)
+    nothing = search.orders_page(store, flagged, history.at)
+    for name in ("B-1", "B-2", "B-3"):
+        history.place(name)
+        history.accept(name)
+    for name in ("A-1", "B-1", "B-2", "B-3"):
+        history.look(name, "Cancelled")
+    entered = Change("A-1", "Cancelled, now in this list")
+    assert list_news(store, flagged, nothing, history.at) == News(3, (entered,))
+
+
 def test_rows_that_came_went_or_changed_are_counted() -> None:
     def rows(*values: tuple[str, int]) -> pd.DataFrame:
         return pd.DataFrame(values, columns=["outcome", "repeats"])

@@ -13,7 +13,7 @@ from plans import REASONS_OF_PAGES, SORT, Complaints, recorded, unbounded, unnee
 from tracking.app.demonstration.seeding import seed
 from tracking.reports import activity
 from tracking.reports.logs import volume
-from tracking.reports.order_list import narrowing, search
+from tracking.reports.order_list import narrowing, news, search
 from tracking.reports.order_list.filters import REASONS, SORTS, VIEWS, Filters
 from tracking.storage.database import Database, connect
 from tracking.submissions.files import read_csv
@@ -45,6 +45,7 @@ def found(seeded: Database) -> Complaints:
         for read in page_reads.reads(NOW, file).values():
             read(seeded)
         _read_logs(seeded)
+        _read_news(seeded)
     return unbounded(record, seeded)
 
 
@@ -60,6 +61,11 @@ def _read_logs(store: Database) -> None:
     volume.event_volume(store, NOW, timedelta(days=7), kinds=("completed", "cancelled"))
     volume.call_volume(store, NOW, timedelta(days=7), method="POST")
     activity.refusal_counts(store)
+
+
+def _read_news(store: Database) -> None:
+    for filters in (Filters(), Filters(sort="value"), Filters(sort="placed", descending=False)):
+        news.list_news(store, filters, search.orders_page(store, filters, NOW), NOW)
 
 
 def test_no_read_of_a_page_is_without_a_bound(found: Complaints) -> None:

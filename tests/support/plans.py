@@ -100,7 +100,6 @@ REASONS_OF_PAGES = {
         "SCAN callbacks USING COVERING INDEX ix_callbacks_received",
     ): f"passes over {REFUSED}",
     ("reports.order_list.search.cut", FLAGGED): SNOOZED,
-    ("reports.order_list.search.cut", "SCAN orders USING COVERING INDEX ix_orders_value"): OPEN_ALONE,
     ("reports.order_list.search.cut", f"{SORT} orders USING"): FEW,
     ("storage.team.snoozing.counted", FLAGGED): "entries of an index of what nobody has decided yet",
 }
@@ -119,8 +118,6 @@ REASONS_OF_A_DAY = {
     ("forecasting.lateness.update_late_times", "SCAN orders USING INDEX ix_orders_open"): OPEN_ALONE,
     ("polling.due_orders._read_parts", "SCAN orders USING INDEX ix_orders_following"): OPEN_ALONE,
     ("reports.exports.orders._by_place", "SCAN orders USING INDEX ix_orders_created"): COMMAND,
-    ("reports.order_list.news.list_news", "SCAN orders USING COVERING INDEX ix_orders_created"): "passes over what "
-    "came since the page was read",
     ("reports.team.imports._placed_at", f"{GROUP} orders USING INDEX ix_orders_batch_id"): ONE_FILE,
     ("reports.team.imports._rejections", f"{GROUP} import_rows"): ONE_FILE,
     ("reports.team.imports._rejections", f"{SORT} import_rows"): ONE_FILE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -54,8 +54,10 @@ def list_news(database: Database, filters: Filters, page: Page, now: datetime) -
             newer = select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id, *clauses).limit(NEWS_COUNTED)
             new = len(connection.execute(newer).all())
         if filters.page == 1 and not filters.text:
-            earlier = [*clauses, ORDERS.c.id <= page.newest_id]
-            entered = _entered(filters, page, page_ids(connection, filters, earlier))
+            # The new ones are among these and left out here: a statement that passed over them would have no bound.
+            longer = replace(filters, page_size=filters.page_size + new)
+            earlier = [each for each in page_ids(connection, longer, clauses) if each <= page.newest_id]
+            entered = _entered(filters, page, earlier[: filters.page_size])
         current = _current_values(connection, [*page.values, *entered], now)
     changed = [
         order_id for order_id in page.values if order_id in current and current[order_id] != page.values[order_id]
