@@ -5,9 +5,12 @@ import io
 import json
 import logging
 
+import pytest
+from starlette.applications import Starlette
 from structlog.contextvars import bind_contextvars
 
 from tracking.app.telemetry import logs
+from tracking.app.web.connection_limits import limited
 
 log = logging.getLogger("tracking.test")
 
@@ -69,6 +72,16 @@ def test_the_servers_log_as_everything_else_does_and_quiet_ones_stay_quiet() -> 
     logs.configure("debug", "text", stream=io.StringIO())
     server.warning("again")
     assert len(lines(stream)) == 1, "the handler before is gone"
+
+
+def test_a_stranger_cannot_make_the_servers_write_a_line_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = logging.getLogger("uvicorn.access")
+    monkeypatch.setattr(requests, "propagate", True)
+    monkeypatch.setattr(requests, "handlers", [])
+    logs.configure("debug", "json", stream=io.StringIO())
+    limited(Starlette())
+    logs.adopt_servers()  # as what serves does once it has started
+    assert not requests.hasHandlers(), "uvicorn asks that for each connection"
 
 
 def test_nothing_is_adopted_where_the_log_is_not_configured() -> None:

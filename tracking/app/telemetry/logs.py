@@ -18,6 +18,8 @@ Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 # They bring handlers and formats of their own.
 _SERVERS = ("uvicorn", "streamlit", "websockets")
+# A line for each request of a stranger would fill the disk: the servers are configured to write none.
+_REQUESTS = "uvicorn.access"
 # Their lines hold whole addresses, and ours may hold an order's secret; or they tell of every packet.
 _QUIET = ("httpx", "httpcore", "asyncio", "urllib3", "PIL", "matplotlib", "alembic")
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
@@ -45,7 +47,7 @@ def adopt_servers() -> None:
     if not any(isinstance(each.formatter, ProcessorFormatter) for each in logging.getLogger().handlers):
         return
     for name, logger in list(logging.root.manager.loggerDict.items()):
-        if isinstance(logger, logging.Logger) and name.partition(".")[0] in _SERVERS:
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] in _SERVERS and name != _REQUESTS:
             logger.handlers.clear()
             logger.propagate = True
 
