@@ -11,12 +11,13 @@ from fakes import Clock, FakeProvider, order_json, request, shown
 from tracking import ingest
 from tracking.app import loops
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, PollLoop, SendLoop, run_loop
+from tracking.app.loops import WATCHDOG_TIMEOUT, PollLoop, SendLoop, run_loop
+from tracking.app.telemetry.heartbeat import Heartbeat
 from tracking.errors import OutcomeUnknown, StoreBusy
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN
 from tracking.polling.discovery import Discovery
-from tracking.polling.poller import Poller
+from tracking.polling.poller import LEASED_AHEAD, Poller
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -349,7 +350,7 @@ def test_the_poll_loop_claims_what_can_start_and_a_few_calls_ahead(
     crowded: tuple[PollLoop, Stuck, Callable[[], int]],
 ) -> None:
     loop, stuck, held = crowded
-    most = loops.IN_FLIGHT + loops.READY
+    most = loops.IN_FLIGHT + LEASED_AHEAD
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
@@ -371,7 +372,7 @@ def test_what_was_claimed_ahead_is_let_go_while_the_provider_refuses(
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
             await fill(loop, stuck, group)
-            assert len(loop._ready) == loops.READY
+            assert len(loop._ready) == LEASED_AHEAD
             assert all(loop._poller.may_start(call, clock.now) for call in loop._ready)
             loop._poller._paused_until = clock.now + timedelta(seconds=20)
             await loop._turn(group)

@@ -14,7 +14,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "support")]
 from outgoing import THIS_MACHINE, Outgoing, Receiver  # noqa: E402 - found through the line above
 
 from tracking.app.integration.delivery_loop import DeliveryLoop  # noqa: E402 - as above
-from tracking.app.loops import Heartbeat  # noqa: E402 - as above
+from tracking.app.telemetry.heartbeat import Heartbeat  # noqa: E402 - as above
 from tracking.delivery.deliverer import Deliverer  # noqa: E402 - as above
 from tracking.delivery.posting import Poster  # noqa: E402 - as above
 from tracking.forecasting.planner import PlanningContext  # noqa: E402 - as above

@@ -36,7 +36,8 @@ from processes.children import free_port  # noqa: E402 - the same
 from sqlalchemy import Connection, event  # noqa: E402 - the same
 
 from tracking import ingest  # noqa: E402 - the same
-from tracking.app.loops import IN_FLIGHT, Heartbeat, PollLoop, SendLoop, run_loop  # noqa: E402 - the same
+from tracking.app.loops import IN_FLIGHT, PollLoop, SendLoop, run_loop  # noqa: E402 - the same
+from tracking.app.telemetry.heartbeat import Heartbeat  # noqa: E402 - the same
 from tracking.forecasting.planner import PlanningContext  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.polling.discovery import Discovery  # noqa: E402 - the same

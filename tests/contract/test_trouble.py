@@ -22,7 +22,8 @@ from sending_setup import send_once
 
 from tracking import ingest
 from tracking.app.backend import Backend
-from tracking.app.loops import Heartbeat, SendLoop
+from tracking.app.loops import SendLoop
+from tracking.app.telemetry.heartbeat import Heartbeat
 from tracking.errors import StoreBusy, StoreError
 from tracking.forecasting.planner import PlanningContext
 from tracking.polling.discovery import Discovery

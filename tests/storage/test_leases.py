@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from tracking import ingest
 from tracking.app.housekeeping import Housekeeping
-from tracking.app.loops import Heartbeat, PollLoop
+from tracking.app.loops import PollLoop
+from tracking.app.telemetry.heartbeat import Heartbeat
 from tracking.errors import OutcomeUnknown, Throttled
 from tracking.forecasting.planner import PlanningContext
 from tracking.polling.poller import Poller

@@ -481,13 +481,13 @@ def test_what_never_left_says_nothing_once_another_process_sent_the_order(desk: 
     now, other = desk.clock.pass_by(minutes=2), desk.worker("here/2/b")
     assert asyncio.run(other.recover(now)) == 1
     [newer] = asyncio.run(other.begin_due(now))
-    asyncio.run(desk.sender.withdraw([stale]))
+    asyncio.run(desk.sender.release([stale]))
     assert desk.one(OUTBOX)["lease_owner"] == "here/2/b", "it is under way there, and is not sent beside it"
     assert asyncio.run(desk.sender.begin_due(now)) == []
     desk.provider.will("place", BAD)
     asyncio.run(other.send(newer))
     assert (desk.state, desk.waits) == ("Refused", None)
-    asyncio.run(desk.sender.withdraw([stale]))
+    asyncio.run(desk.sender.release([stale]))
     assert (desk.state, desk.waits) == ("Refused", None), "it would wait for ever as Queued"
 
 

@@ -28,9 +28,10 @@ from tracking.app.folders import console_folder
 from tracking.app.housekeeping import Housekeeping
 from tracking.app.integration import outgoing
 from tracking.app.integration.delivery_loop import DeliveryLoop
-from tracking.app.loops import WATCHDOG_TIMEOUT, Heartbeat, JobLoop, PollLoop, SendLoop, run_loop
+from tracking.app.loops import WATCHDOG_TIMEOUT, JobLoop, PollLoop, SendLoop, run_loop
 from tracking.app.reconciler import Reconciler
 from tracking.app.telemetry import logs, traces
+from tracking.app.telemetry.heartbeat import Heartbeat
 from tracking.app.web.address_check import path_prefixes
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.app.web.health import Health

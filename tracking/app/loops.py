@@ -11,22 +11,19 @@ import abc
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from sniffio import current_async_library_cvar
 from structlog.contextvars import bind_contextvars
 
+from tracking.app.telemetry.heartbeat import Heartbeat
 from tracking.errors import ProviderError, StoreError
 from tracking.polling.discovery import Discovery
 from tracking.polling.poller import LeasedCall, Poller
-from tracking.storage import facts
-from tracking.storage.database import Database
 from tracking.submissions.sender import SENDS_AT_ONCE, Attempt, Sender
 from tracking.team.job_runner import JobRunner
 
@@ -34,45 +31,18 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 Work = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 """A call and what is to be done with its answer; it calls what it is given as soon as it was answered."""
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 TICK = 0.2
-BEAT_EVERY = timedelta(seconds=2)
 WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
-READY = 16  # calls leased ahead, at most
 CALLS_AHEAD, MOST_AHEAD = 100, 400  # chosen by one survey of the open orders; more where the next one is far away
 WITHDRAW_SECONDS = 3.0
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
 LONGEST_SURVEY_PAUSE = 15.0
-
-
-class Heartbeat:
-    """Heartbeats of this process's loops: in memory for /healthz, in the store for other processes.
-
-    `owner` names this process in leases.
-    """
-
-    def __init__(self, database: Database, clock: Clock, owner: str = "") -> None:
-        self._database = database
-        self._clock = clock
-        self._owner = owner
-        self._stored: dict[str, datetime] = {}
-        self.beats: dict[str, datetime] = {}
-        self.store_wrote_at: datetime | None = None
-
-    async def beat(self, name: str, details: dict[str, Any] | None = None) -> None:
-        """Record that the loop lives; written to the store every two seconds at the most."""
-        now = self._clock()
-        self.beats[name] = now
-        last = self._stored.get(name)
-        if last is not None and timedelta() <= now - last < BEAT_EVERY:
-            return
-        self._stored[name] = now
-        value = {"pid": os.getpid(), "host": socket.gethostname()} | (details or {})
-        await self._database.run(lambda connection: facts.beat(connection, name, self._owner, value, now))
-        self.store_wrote_at = self._clock()
 
 
 async def run_loop(
@@ -208,7 +178,80 @@ class CallingLoop(WatchedLoop):
             log.exception("%s stumbled", self.stumbles)
 
 
-class PollLoop(CallingLoop):
+class Calls(Protocol[T_contra]):
+    """What leases calls for a loop and lets them go: the poller, the sender."""
+
+    @property
+    def ahead(self) -> int:
+        """How many calls may be leased before there is a place for them."""
+
+    @property
+    def more_due(self) -> bool:
+        """Whether the next call is known already, so that no turn has to look for one."""
+
+    def may_start(self, call: T_contra, now: datetime) -> bool:
+        """Whether a call that waited for its place may start, as it would end within its lease and nothing stops it."""
+
+    async def release(self, calls: Sequence[T_contra]) -> None:
+        """Let calls go that did not start; they are due again."""
+
+
+class LeasingLoop(CallingLoop, Generic[T]):
+    """A loop whose calls are leased, a few of them ahead.
+
+    Those start as soon as a place is free, where to lease them then would take as long as the call itself. They are
+    few, lest they outlive their lease.
+    """
+
+    def __init__(self, calls: Calls[T], heartbeat: Heartbeat, clock: Clock, timeout: timedelta) -> None:
+        super().__init__(heartbeat, clock, timeout)
+        self._calls = calls
+        self._ready: deque[T] = deque()
+
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
+        """Let go what waited too long, start what can start, and lease more for the places that are free, and ahead."""
+        self._watch("turn")
+        now = self._clock()
+        await self._recover(now)
+        await self._release_stale()
+        room = self._room()
+        self._refill(group)
+        if room < 1 or (self._free_places() < 1 and len(self._ready) > self._calls.ahead // 2):
+            return
+        self._ready += await self._lease(now, room)
+        self._refill(group)
+
+    def _room(self) -> int:
+        """Count the calls that may be leased now."""
+        return self._free_places() + self._calls.ahead - len(self._ready)
+
+    async def _release_stale(self) -> None:
+        now = self._clock()
+        if stale := [call for call in self._ready if not self._calls.may_start(call, now)]:
+            self._ready = deque(call for call in self._ready if call not in stale)
+            await self._calls.release(stale)
+
+    def _refill(self, group: asyncio.TaskGroup) -> None:
+        while self._ready and self._free_places() > 0 and self._calls.may_start(self._ready[0], self._clock()):
+            self._start(group, *self._work_of(self._ready.popleft()))
+
+    def _more_waits(self) -> bool:
+        return self._calls.more_due
+
+    @abc.abstractmethod
+    async def _recover(self, now: datetime) -> None:
+        """Take up what a worker that died, or a clock that was set back, left lying."""
+
+    @abc.abstractmethod
+    async def _lease(self, now: datetime, at_most: int) -> list[T]:
+        """Lease the calls that are due."""
+
+    @abc.abstractmethod
+    def _work_of(self, call: T) -> tuple[Work, str | None]:
+        """Make the work of a call, and name the order that it is about."""
+
+
+class PollLoop(LeasingLoop[LeasedCall]):
     """Looks at due orders all the time, IN_FLIGHT at once, and at the list when that is due."""
 
     name = "poller"
@@ -223,12 +266,11 @@ class PollLoop(CallingLoop):
         clock: Clock,
         timeout: timedelta = WATCHDOG_TIMEOUT,
     ) -> None:
-        super().__init__(heartbeat, clock, timeout)
+        super().__init__(poller, heartbeat, clock, timeout)
         self._poller = poller
         self._discovery = discovery
         self._latest: datetime | None = None
         self._next_survey = self._survey_pause = 0.0
-        self._ready: deque[LeasedCall] = deque()
 
     async def run(self) -> None:
         """Poll and discover until cancelled."""
@@ -239,61 +281,39 @@ class PollLoop(CallingLoop):
     def _details(self) -> dict[str, Any]:
         return super()._details() | {"left_out": self._poller.left_out}
 
-    async def _turn(self, group: asyncio.TaskGroup) -> None:
-        """Lease what can start now, and where places are scarcer than the rate limit a few calls ahead.
-
-        Those start as soon as a place is free, where to lease them then would take as long as the call itself. They are
-        few, lest they outlive their lease. Which calls come next was chosen for the time until the next survey.
-        """
-        self._watch("turn")
-        now = self._clock()
+    async def _recover(self, now: datetime) -> None:
         if self._latest is None or now < self._latest - CLOCK_STEP:
             await self._poller.recover(now)
         self._latest = now
-        await self._let_go_stale()
-        available = self._poller.available_calls() - len(self._ready)
-        room = self._free_places() + READY - len(self._ready)
-        wanted = min(room, available)
-        if wanted < 1 or (self._free_places() < 1 and len(self._ready) > READY // 2):
-            return
+
+    def _room(self) -> int:
+        """No more than the rate limit lets leave soon: what is leased beyond that may be the wrong call by then."""
+        return min(super()._room(), self._poller.available_calls() - len(self._ready))
+
+    async def _lease(self, now: datetime, at_most: int) -> list[LeasedCall]:
+        """Lease what a survey chose. Which calls come next was chosen for the time until the next survey."""
         loop = asyncio.get_running_loop()
         # While chosen calls are left a survey would hold up the next one: they do for a tick.
-        if loop.time() >= self._next_survey + (TICK if self._poller.has_chosen else 0.0):
+        if loop.time() >= self._next_survey + (TICK if self._poller.more_due else 0.0):
+            available = self._poller.available_calls() - len(self._ready)
             until_next = int(available * max(self._survey_pause, 1.0))
             most = CALLS_AHEAD if self._survey_pause < 1 else MOST_AHEAD
-            await self._poller.survey(now, max(wanted, min(until_next, most)))
+            await self._poller.survey(now, max(at_most, min(until_next, most)))
             self._survey_pause = min(self._poller.planning_seconds * SURVEY_SHARE, LONGEST_SURVEY_PAUSE)
             self._next_survey = loop.time() + self._survey_pause
-        leased = deque(await self._poller.lease(now, wanted))
-        self._refill(group)
-        while leased and self._free_places() > 0:
-            call = leased.popleft()
-            self._start(group, partial(self._poller.poll, call), call.only_order)
-        self._ready += leased
+        return await self._poller.lease(self._clock(), at_most)
 
-    async def _let_go_stale(self) -> None:
-        now = self._clock()
-        if stale := [call for call in self._ready if not self._poller.may_start(call, now)]:
-            self._ready = deque(call for call in self._ready if self._poller.may_start(call, now))
-            await self._poller.release(stale)
-
-    def _refill(self, group: asyncio.TaskGroup) -> None:
-        while self._ready and self._free_places() > 0 and self._poller.may_start(self._ready[0], self._clock()):
-            call = self._ready.popleft()
-            self._start(group, partial(self._poller.poll, call), call.only_order)
-
-    def _more_waits(self) -> bool:
-        return self._poller.has_chosen
+    def _work_of(self, call: LeasedCall) -> tuple[Work, str | None]:
+        return partial(self._poller.poll, call), call.only_order
 
     async def _discover(self) -> None:
         await self._discovery.walk_if_due(self._clock())
 
 
-class SendLoop(CallingLoop):
+class SendLoop(LeasingLoop[Attempt]):
     """Sends what is due, SENDS_AT_ONCE at once, and recovers sends that a worker which died left open.
 
-    Where the provider answers quickly, a few attempts are committed ahead and leave as soon as a place is free: to
-    commit them then would take as long as the call itself.
+    Attempts are leased by being committed, and ahead only where the provider answers quickly.
     """
 
     name = "sender"
@@ -303,10 +323,9 @@ class SendLoop(CallingLoop):
     def __init__(
         self, sender: Sender, heartbeat: Heartbeat, clock: Clock, timeout: timedelta = WATCHDOG_TIMEOUT
     ) -> None:
-        super().__init__(heartbeat, clock, timeout)
+        super().__init__(sender, heartbeat, clock, timeout)
         self._sender = sender
         self._recovered_at: datetime | None = None
-        self._ready: deque[Attempt] = deque()
 
     async def run(self) -> None:
         """Send until cancelled; what was committed and did not leave is recorded as such at the end."""
@@ -316,36 +335,18 @@ class SendLoop(CallingLoop):
             # Else nobody would know what became of it. Where the store does not answer it is said so after the start.
             with contextlib.suppress(TimeoutError, StoreError):
                 async with asyncio.timeout(WITHDRAW_SECONDS):
-                    await self._sender.withdraw([*self._ready])
+                    await self._sender.release([*self._ready])
 
-    async def _turn(self, group: asyncio.TaskGroup) -> None:
-        self._watch("turn")
-        now = self._clock()
+    async def _recover(self, now: datetime) -> None:
         if self._recovered_at is None or not timedelta() <= now - self._recovered_at < RECOVER_EVERY:
             await self._sender.recover(now)
             self._recovered_at = now
-        await self._withdraw_stale()
-        self._refill(group)
-        free = max(self._free_places(), 0)
-        room = free + self._sender.ahead - len(self._ready)
-        if room < 1 or (free < 1 and len(self._ready) > self._sender.ahead // 2):
-            return
-        self._ready += await self._sender.begin_due(now, room)
-        self._refill(group)
 
-    async def _withdraw_stale(self) -> None:
-        now = self._clock()
-        if stale := [attempt for attempt in self._ready if not self._sender.may_start(attempt, now)]:
-            self._ready = deque(attempt for attempt in self._ready if attempt not in stale)
-            await self._sender.withdraw(stale)
+    async def _lease(self, now: datetime, at_most: int) -> list[Attempt]:
+        return await self._sender.begin_due(now, at_most)
 
-    def _refill(self, group: asyncio.TaskGroup) -> None:
-        while self._ready and self._free_places() > 0 and self._sender.may_start(self._ready[0], self._clock()):
-            attempt = self._ready.popleft()
-            self._start(group, partial(self._sender.send, attempt), attempt.po_number)
-
-    def _more_waits(self) -> bool:
-        return self._sender.more_due
+    def _work_of(self, call: Attempt) -> tuple[Work, str | None]:
+        return partial(self._sender.send, call), call.po_number
 
 
 class JobLoop(WatchedLoop):

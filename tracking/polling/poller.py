@@ -34,6 +34,7 @@ from tracking.storage.database import Database
 log = logging.getLogger(__name__)
 
 CALLS_AT_ONCE = 100  # chosen or leased in one go
+LEASED_AHEAD = 16  # leased before there is a place for them, at most
 SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
 SCARCE_AFTER = 1.0  # seconds a due poll may wait for its turn before calls count as scarce
 UNREACHABLE_PAUSE = timedelta(seconds=10)
@@ -85,12 +86,17 @@ class Poller:
         self._unchanged = UnchangedAnswers(database, planner)
         self.planning_seconds = 0.0  # of the processor, for selecting the last calls; not what was waited for it
 
+    @property
+    def ahead(self) -> int:
+        """How many calls may be leased before there is a place for them, so that no place waits for the store."""
+        return LEASED_AHEAD
+
     def available_calls(self) -> int:
         """How many calls can leave soon; what is chosen beyond that may be the wrong call by then."""
         return self._client.available()
 
     @property
-    def has_chosen(self) -> bool:
+    def more_due(self) -> bool:
         """Whether calls are chosen that were not leased yet."""
         return bool(self._chosen)
 

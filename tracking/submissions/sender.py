@@ -102,7 +102,7 @@ class Sender:
         self.more_due = False  # the last lease left some behind
 
     async def begin_due(self, now: datetime, free: int = SENDS_AT_ONCE) -> list[Attempt]:
-        """Commit the attempts of what is due, `free` orders at the most; each is to be sent, or withdrawn, soon.
+        """Commit the attempts of what is due, `free` orders at the most; each is to be sent, or released, soon.
 
         None at all while the provider refuses the account or cannot be reached: what stops one order stops all; then
         one alone tries. And none from a store that was restored from a backup, until it is known what was sent after
@@ -135,7 +135,7 @@ class Sender:
         stopped = self._is_stopped(now) or (self._probing and self._under_way - {attempt.order_id})
         return not stopped and (attempt.start_by is None or now <= attempt.start_by)
 
-    async def withdraw(self, attempts: Sequence[Attempt]) -> None:
+    async def release(self, attempts: Sequence[Attempt]) -> None:
         """Record of attempts that never left that they did not; their orders are due again."""
         now = self._clock()
         wait = self._stopped_until - now if self._stopped_until is not None and self._is_stopped(now) else timedelta()

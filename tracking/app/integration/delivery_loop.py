@@ -4,7 +4,8 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 
-from tracking.app.loops import WATCHDOG_TIMEOUT, CallingLoop, Clock, Heartbeat, run_loop
+from tracking.app.loops import WATCHDOG_TIMEOUT, CallingLoop, Clock, run_loop
+from tracking.app.telemetry.heartbeat import Heartbeat
 from tracking.delivery.deliverer import PLACES, Deliverer
 
 TIDY_EVERY = 60.0

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tracking.app.integration.delivery_loop import DeliveryLoop
-from tracking.app.loops import Heartbeat, JobLoop
+from tracking.app.loops import JobLoop
+from tracking.app.telemetry.heartbeat import Heartbeat
 from tracking.app.web.call_figures import CallFigures
 from tracking.errors import StoreError
 from tracking.orders.policy.approval_limit import APPROVAL_OFF
