@@ -69,6 +69,21 @@ def test_a_filter_is_that_of_the_list_and_an_order_is_as_the_command_prints_it(
     assert ask("/api/v1/orders/po-2").json()["decision"].startswith("Needs a decision")
 
 
+def test_words_are_taken_in_any_case_and_what_the_console_does_not_know_is_said(some: History, ask: Ask) -> None:
+    def asked(**query: str) -> tuple[int, list[str]]:
+        page = ask("/api/v1/orders?" + urlencode(query)).json()
+        return len(page["orders"]), page["notes"]
+
+    for state, number in (("completed", 2), ("UNCONFIRMED", 1), ("outcome unknown", 1)):
+        assert asked(state=state) == (number, []), state
+    assert asked(not_state="completed") == (5, [])
+    assert asked(type="links") == asked(product="cvs") == (7, [])
+    assert asked(po="PO-1") == (1, [])
+    found, [note] = asked(state="Complete")
+    assert (found, note.partition(":")[0]) == (0, "'Complete' is no state that this console knows")
+    assert asked(type="Link")[1][0].startswith("'Link' is no type that this console knows: DigitalDelivery,")
+
+
 def test_the_query_has_the_names_of_the_filter() -> None:
     names = {field.alias or name for name, field in OrdersQuery.model_fields.items()}
     in_addresses = {field.metadata["name"] for field in Filters.__dataclass_fields__.values()}

@@ -239,6 +239,8 @@ def test_what_the_provider_echoes_otherwise_is_told_and_the_order_is_ours_and_co
     [
         ({"po_number": "DEMO-0001"}, "PONumber is echoed in another spelling"),
         ({"po_number": None}, "PONumber is not echoed"),
+        ({"po_number": "demo&#45;0001"}, "PONumber is echoed otherwise"),
+        ({"po_number": "demo%2D0001"}, "PONumber is echoed otherwise"),
         ({"kind": None}, "Type is not echoed"),
         ({"kind": "LINKS"}, None),
         ({"kind": "Link"}, "Type is echoed otherwise"),
@@ -250,6 +252,33 @@ def test_ids_and_the_type_may_be_echoed_otherwise(shown_as: dict[str, Any], diff
     assert (order.state, order.attention, events[0].detail.get("differs")) == ("Pending", None, differs)
     for told in (shown_as, {}):
         assert kinds(fold(order, Polled(snapshot("Completed", **told)))[1]) == ["completed"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "echoed", "whole"),
+    [
+        ("Müller & Söhne", "Müller &amp; Söhne", True),
+        ("Müller-1", "MÃ¼ller-1", True),
+        ("O'Brien", "O&#39;Brien", True),
+        ("Müller-1", "M?ller-1", False),
+        ("Müller-1", "Muller-1", False),
+        (f"{'x' * 49}/{'y' * 30}", f"{'x' * 49}/", False),
+        ("batch-1", "batch-10", None),
+        ("batch-10", "batch-1", None),
+        ("a-1", "a?1", None),
+    ],
+)
+def test_a_po_number_that_came_back_garbled_is_ours_where_what_answers_says_so(
+    sent: str, echoed: str, whole: bool | None
+) -> None:
+    """In answer to our own POST, and under the id we asked for; a 409 proves by nothing but the whole number."""
+    order = replace(fold(None, requested(), Attempted(1))[0], po_number=sent)
+    named = snapshot(po_number=echoed)
+    placed, _ = fold(order, Answered(named))
+    assert placed.state == ("Pending" if whole is not None else "Refused")
+    assert fold(order, Answered(named, adopted=True))[0].state == ("Pending" if whole else "Refused")
+    mine = replace(order, provider_id="BLK-1")
+    assert kinds(fold(mine, Polled(named))[1]) == (["still open"] if whole is not None else ["contradiction"])
 
 
 def test_an_id_in_another_case_is_the_same_order_for_every_witness() -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tracking.errors import UnreadableAnswer
-from tracking.provider.json_fields import digest_of, parse, parse_time
+from tracking.provider.json_fields import digest_of, minor_of, parse, parse_time
 from tracking.provider.masking import mask_json, mask_recipient
 from tracking.provider.responses import (
     ListPage,
@@ -285,6 +285,8 @@ def test_what_is_no_order_is_unreadable_and_the_message_repeats_nothing(change: 
         ([line(Value="ten")], "LineItems[0].Value is not a number"),
         ([line(Value=float("nan"))], "LineItems[0].Value is not a number"),
         ([line(Value=10**40)], "LineItems[0].Value is too large"),
+        ([line(Value="1,000")], "LineItems[0].Value is not a number"),
+        ([line(Value="1,00,000.00")], "LineItems[0].Value is not a number"),
         ([line(), line(Quantity=1.5)], "LineItems[1].Quantity is not a whole number"),
         ([line(Quantity=-1)], "LineItems[0].Quantity is not a whole number"),
         ([line(Quantity=True)], "LineItems[0].Quantity is not a number but true or false"),
@@ -643,3 +645,18 @@ def test_masked_json_is_cut_and_shows_long_lists_in_part() -> None:
     assert len(mask_json([{"a": "x" * 100}] * 50, 4000)) <= 4000
     assert "30 more" in mask_json(list(range(50)), 4000)
     assert mask_json({"a": 1}, 5) == '{"a"…'
+
+
+@pytest.mark.parametrize(
+    ("written", "minor"),
+    [
+        ("10,00", 1000),
+        ("$10.00", 1000),
+        ("10.00 USD", 1000),
+        ("EUR 1.000,50", 100_050),
+        ("1 000,5", 100_050),
+        ("-$1,234.50", -123_450),
+    ],
+)
+def test_an_amount_as_people_write_it_is_read_where_it_can_mean_one_number_alone(written: str, minor: int) -> None:
+    assert minor_of(written) == minor

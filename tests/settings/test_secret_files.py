@@ -65,6 +65,11 @@ def test_a_value_and_its_file_at_once_are_a_problem_unless_one_is_empty(
         (b"", "is empty: put the value into the file, or take it away"),
         (b" \n", "is empty: put the value into the file, or take it away"),
         (SECRET.encode("utf-16"), "is not in UTF-8: save it as UTF-8"),
+        (SECRET.encode("utf-16-le"), "is in UTF-16: save it as UTF-8"),
+        (
+            f"TRACKING_WEBHOOK_SECRET={SECRET}".encode(),
+            "holds the name and = as well: put the value alone into the file",
+        ),
         (b"x" * (MAX_BYTES + 1), "is larger than 64 kB: put the value alone into the file"),
     ],
 )

@@ -91,11 +91,36 @@ def test_the_file_env_is_read_too(tmp_path: Path) -> None:
         ("TRACKING_API_MAX_RATE=9\n".encode("utf-16"), ".env: is in UTF-16: save it as UTF-8"),
         ("TRACKING_API_MAX_RATE=9\n".encode("utf-16-le"), ".env: is in UTF-16: save it as UTF-8"),
         ("# one\n# für Müller\n".encode("cp1252"), ".env: is not in UTF-8, see line 2: save it as UTF-8"),
+        (
+            b"TRACKING_ROLES=pages\nTRACKING_DATABASE_URL=sqlite:///${WHERE}/x.db\n",
+            ".env, line 2: stands for what ${WHERE} is, which is not set: set it, or write the value itself",
+        ),
+        (
+            b'TRACKING_DATABASE_URL="sqlite:///C:\\data\\new.db"\n',
+            (
+                ".env, line 1: has a backslash in quotation marks, which becomes a line break or a tab: leave the "
+                "marks out"
+            ),
+        ),
     ],
 )
 def test_a_file_in_another_encoding_is_told(data: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(data)
     assert problems() == [said]
+
+
+def test_what_a_line_stands_for_is_read_and_a_file_with_another_ending_or_a_folder_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    (tmp_path / ".env.txt").write_text("RATE=9\nTRACKING_API_MAX_RATE=${RATE}\nTRACKING_API_TIMEOUT=${NO:-7}\n")
+    assert load().api_max_rate == 5
+    assert [record.getMessage() for record in caplog.records] == [".env.txt is not read: call it .env"]
+    (tmp_path / ".env.txt").rename(tmp_path / ".env")
+    assert (load().api_max_rate, load().api_timeout) == (9, 7)
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    assert problems() == [".env: is a folder: put a file there, or take it away"]
 
 
 def test_a_file_with_a_byte_order_mark_is_read_from_its_first_name_on(tmp_path: Path) -> None:
@@ -140,6 +165,9 @@ def test_a_line_that_cannot_be_read_is_told_once_in_words_of_ours(
         ("TRACKING_API_URL", "TRACKING_API_BASE_URL"),
         ("tracking_role", "TRACKING_ROLES"),
         ("TRAKCING_VIEWERS", "TRACKING_VIEWERS"),
+        ("TRACKING_BASE_URL", "TRACKING_API_BASE_URL"),
+        ("TRACKINGPOLL_FLOOR", "TRACKING_POLL_FLOOR"),
+        ("TRACKING-POLL-FLOOR", "TRACKING_POLL_FLOOR"),
     ],
 )
 def test_a_name_that_is_nearly_one_of_ours_is_told_with_the_one_that_was_meant(
@@ -294,10 +322,18 @@ def test_the_sandbox_is_there_where_it_is_asked_for_or_nothing_of_a_provider_is_
         assert problem.startswith("TRACKING_PROVIDER_ENVIRONMENT is set without a provider")
 
 
-@pytest.mark.parametrize("given", ["https://x.example/v1", "https://x.example/v1/"])
-def test_only_the_providers_address_loses_its_version(given: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("https://x.example/v1", "https://x.example"),
+        ("https://x.example/v1/", "https://x.example"),
+        ("https://x.example/V1", "https://x.example"),
+        ("https://x.example/v1/gift-cards", "https://x.example/v1/gift-cards"),
+    ],
+)
+def test_only_the_providers_address_loses_its_version(given: str, base: str) -> None:
     settings = load(public_url=given, api_base_url=given, api_email="us@example.com", api_access_token=SECRET)
-    assert (settings.public_url, settings.api_base_url) == ("https://x.example/v1", "https://x.example")
+    assert (settings.public_url, settings.api_base_url) == (given.rstrip("/"), base)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +349,10 @@ def test_only_the_providers_address_loses_its_version(given: str) -> None:
         ({"public_url": "https://console.example:99999"}, "its port or path cannot be right"),
         ({"public_url": "https://https://console.example"}, "its port or path cannot be right"),
         ({"public_url": "https://console .example"}, "must be an absolute address"),
+        ({"public_url": "https://<host>/console"}, "must be an absolute address"),
+        ({"public_url": "https://console..example"}, "must be an absolute address"),
+        ({"public_url": "https://console.example\\console"}, "must be an absolute address"),
+        ({"api_base_url": "https://api.example/v1/Orders"}, "must end before /v1"),
         ({"public_url": "https://console.example/webhooks/fulfillment/"}, "must end before /webhooks/fulfillment/"),
         (
             {
@@ -455,7 +495,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_the_lists_are_split_and_put_into_lower_case() -> None:
-    settings = load(operators=" Ann@Example.com , *@OPS.example.com,", viewers="bob@localhost")
+    settings = load(operators=" Ann@Example.com , *@OPS.example.com,\nann@example.com\r\n", viewers="bob@localhost")
     assert settings.operators == frozenset({"ann@example.com", "*@ops.example.com"})
     assert settings.viewers == frozenset({"bob@localhost"})
     assert settings.asks_to_sign_in

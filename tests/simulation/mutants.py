@@ -578,7 +578,6 @@ MUTANTS = (
         "Ids that differ in case alone are two.",
         both(
             *(replaced(owner, "same_id", lambda one, other: one == other) for owner in (rules, line_matching, client)),
-            replaced(sender, "same_id", lambda one, other: one == other),
         ),
     ),
     Mutant(

@@ -120,6 +120,21 @@ def test_ids_are_found_in_whatever_case_and_kept_as_they_were_written(
         assert writes.find_id(connection, "WAVE-7") == writes.find_id(connection, "BLK-ä1") == stored.id
 
 
+def test_an_order_whose_answer_was_lost_is_found_in_a_list_that_escapes_its_po_number(
+    store: Database, now: datetime, planner: PlanningContext
+) -> None:
+    def discover(connection: Connection) -> None:
+        for provider_id in ("BLK-1", "BLK-2"):  # the second is another order: ours has an id by then
+            ingest.discover(connection, shown(provider_id, "a &amp; b"), now, now, planner)
+
+    asked = request("a & b")
+    store.write(lambda connection: ingest.place(connection, asked, source="form", actor="Ann", now=now))
+    store.write(discover)
+    with store.read() as connection:
+        rows = connection.execute(sa.select(ORDERS.c.po_number, ORDERS.c.provider_id).order_by(ORDERS.c.id)).all()
+    assert [tuple(row) for row in rows] == [("a & b", "BLK-1"), ("a &amp; b", "BLK-2")]
+
+
 def test_of_two_ids_that_differ_in_case_alone_each_is_found_as_written_and_neither_otherwise(
     store: Database, now: datetime, planner: PlanningContext
 ) -> None:

@@ -5,7 +5,7 @@ Recipients are masked, as pages mask them; claim data, tokens and webhook addres
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from tracking.api import cursors
 from tracking.api.problems import Refusal, invalid
 from tracking.errors import UnknownOrder
 from tracking.forecasting.incidents import stored_late_orders
+from tracking.orders.model import OrderType, State
 from tracking.orders.wording import TimelineEntry, describe_event
 from tracking.provider.json_fields import storable
 from tracking.reports import amounts, banners, health
@@ -31,6 +32,7 @@ from tracking.reports.order_page.rows import order_row
 from tracking.reports.order_page.story import newest_events
 from tracking.reports.order_page.verdicts import order_view
 from tracking.storage.database import Database
+from tracking.storage.orders import spelt_as_stored
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
 LARGEST_PAGE = 500
@@ -61,6 +63,8 @@ def orders_document(database: Database, filters: Filters, cursor: str | None, no
     of, size, columns = list_name(filters), filters.page_size, sorting(filters)
     place = cursors.decode(cursor, of, [_kind(column) for column in columns]) if cursor is not None else None
     with database.read() as connection:
+        if filters.only:
+            filters = replace(filters, only=spelt_as_stored(connection, filters.only))
         clauses, text_search = list_conditions(connection, filters, now)
         one_more = replace(filters, page=1, page_size=size + 1)
         if place is None:
@@ -73,8 +77,16 @@ def orders_document(database: Database, filters: Filters, cursor: str | None, no
         values = amounts.order_values(connection, rows.values())
         last = search.place_of(connection, filters, listed[-1]) if len(ids) > size else None
     orders = [order_summary(rows[order_id], values[order_id]) for order_id in listed if order_id in rows]
-    notes = list(text_search.notes(now)) if text_search else []
+    notes = [*_unknown_words(filters), *(text_search.notes(now) if text_search else ())]
     return {"orders": orders, "next_cursor": cursors.encode(of, last) if last else None, "notes": notes}
+
+
+def _unknown_words(filters: Filters) -> Iterator[str]:
+    """Say which states and types are none that the console knows: no order may have them because they are misspelt."""
+    states, types = (*filters.states, *filters.not_states), (*filters.types, *filters.not_types)
+    for asked, known, what in ((states, State, "state"), (types, OrderType, "type")):
+        for word in sorted(set(asked).difference(known)):
+            yield f"{word[:60]!r} is no {what} that this console knows: {', '.join(known)}"
 
 
 def list_name(filters: Filters) -> str:

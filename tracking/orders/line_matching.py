@@ -1,11 +1,14 @@
 """How the provider's lines compare with ours: the same order or another, which line is which, what changed. Pure."""
 
+import contextlib
 import hashlib
+import html
 import operator
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from tracking.orders.model import (
     CANCELLED_LINE,
@@ -30,6 +33,10 @@ DIFFERENCES_AT_MOST = 3
 DONE_LINE = FULFILLED_LINE | {CANCELLED_LINE, "SentToFulfillment"}
 _ASKED_FOR = operator.attrgetter("product_id", "value_minor", "quantity")
 _UNFOLDED = frozenset("\u200b\ufeff")
+_LOST = frozenset("?\ufffd")  # what stands for a letter that a system cannot write
+_CUTS = frozenset(
+    {20, 24, 25, 30, 32, 35, 36, 40, 45, 48, 50, 60, 64, 75, 80}
+)  # usual lengths of fields that texts are cut to
 
 
 def mismatch(order: Order, snapshot: Snapshot) -> str | None:
@@ -38,7 +45,7 @@ def mismatch(order: Order, snapshot: Snapshot) -> str | None:
     Judged by what the provider promises to echo: PONumber, type, products, values, quantities. Whatever else differs
     is told by `harmless_differences` and decides nothing.
     """
-    if snapshot.po_number is not None and not same_id(snapshot.po_number, order.po_number):
+    if not is_echo(snapshot.po_number, order.po_number):
         return "another PONumber"
     if snapshot.type in set(OrderType) and order.type not in {snapshot.type, TYPE_UNKNOWN}:
         return f"type {snapshot.type} where {order.type} was asked for"
@@ -50,8 +57,46 @@ def mismatch(order: Order, snapshot: Snapshot) -> str | None:
 
 def is_same_order(snapshot: Snapshot, order: Order) -> bool:
     """Whether the ids are those of this order: what is shown under its id with another's PONumber is not."""
-    same_number = snapshot.po_number is None or same_id(snapshot.po_number, order.po_number)
+    same_number = is_echo(snapshot.po_number, order.po_number)
     return order.provider_id is not None and same_id(order.provider_id, snapshot.provider_id) and same_number
+
+
+def is_echo(echoed: str | None, sent: str, *, whole: bool = False) -> bool:
+    """Whether a PONumber that comes back may be the one that was sent; it may be left out, too.
+
+    Systems on the way escape it, read it in another encoding, or lose what they cannot write or hold. `whole`: nothing
+    of it may be lost, as where it alone says whose order it is.
+    """
+    if echoed is None or same_id(echoed, sent) or any(same_id(one, sent) for one in respellings(echoed)):
+        return True
+    return not whole and _may_be_left_of(echoed.strip(), sent.strip())
+
+
+def respellings(echoed: str) -> Iterator[str]:
+    """What a text may have been before it was escaped, or read in another encoding than it was written in."""
+    if "&" in echoed:
+        yield html.unescape(echoed)
+    if "%" in echoed:
+        yield unquote(echoed)
+    if not echoed.isascii():
+        for encoding in ("cp1252", "latin-1"):
+            with contextlib.suppress(ValueError):
+                yield echoed.encode(encoding).decode()
+
+
+def _may_be_left_of(echoed: str, sent: str) -> bool:
+    """Whether it is what is left of the text: its beginning, or all of it but letters outside of ASCII."""
+    if len(echoed) in _CUTS and folded_id(sent).startswith(folded_id(echoed)):
+        return True
+    if sent.isascii() or len(echoed) != len(sent):
+        return False
+    pairs = zip(echoed, sent, strict=True)
+    return all(same_id(now, then) or (not then.isascii() and now in _LOST | {_base(then)}) for now, then in pairs)
+
+
+def _base(letter: str) -> str:
+    """The letter without its accent."""
+    return unicodedata.normalize("NFD", letter)[0]
 
 
 def _multiset(lines: Sequence[Line]) -> Counter[tuple[str, int]]:

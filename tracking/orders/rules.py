@@ -25,6 +25,7 @@ from tracking.orders.events import (
 from tracking.orders.line_matching import (
     diff_lines,
     harmless_differences,
+    is_echo,
     is_same_order,
     mismatch,
     missing_proof,
@@ -118,8 +119,9 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
         return [contradiction_event(order, observation, AttentionReason.SECOND_ORDER, words)]
     if observed.owner is not None:
         return [_po_number_mismatch(observation, snapshot.provider_id, f"that of PONumber {observed.owner}")]
-    difference = mismatch(order, snapshot)
-    if difference and (observed.adopted or not same_id(snapshot.po_number or order.po_number, order.po_number)):
+    garbled = observed.adopted and not is_echo(snapshot.po_number, order.po_number, whole=True)
+    difference = "another PONumber" if garbled else mismatch(order, snapshot)
+    if difference and (observed.adopted or not is_echo(snapshot.po_number, order.po_number)):
         return [_po_number_mismatch(observation, snapshot.provider_id, difference)]
     state = State.ACCEPTED if model.is_terminal(snapshot.status) or snapshot.status in OUR_STATES else snapshot.status
     accepted = {

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
+from tracking.orders.line_matching import is_echo
 from tracking.orders.model import folded_id, same_id
 from tracking.provider import responses
 from tracking.provider.call_log import ApiCallRecord
@@ -84,7 +85,7 @@ class Client(ApiSession):
             parsed = read_order(raw, call.notes)
             if parsed.snapshot.unreadable:
                 raise UnreadableAnswer(parsed.snapshot.unreadable, status=call.status)
-            if not same_id(parsed.snapshot.po_number or po_number, po_number) or not parsed.snapshot.lines:
+            if not is_echo(parsed.snapshot.po_number, po_number) or not parsed.snapshot.lines:
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
             return self._answer(call, parsed, parsed.digest)
 

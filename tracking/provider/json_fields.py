@@ -25,6 +25,13 @@ FINDINGS_AT_MOST = 50  # of one answer
 _LONGEST_INTEGER = 1000  # digits
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,40})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 _LARGEST = Decimal(10) ** 13
+_CURRENCY = r"(?:[A-Z]{3}|[$\u20ac\u00a3])"
+_WRITTEN = re.compile(  # as people write amounts, where only one reading is possible
+    rf"{_CURRENCY}?\s*(?P<sign>[+-]?)\s*{_CURRENCY}?\s*(?:"
+    r"(?P<us>\d{1,3}(?:,\d{3})*\.\d{1,2})|(?P<eu>\d{1,3}(?:[.\x20\u00a0\u202f']\d{3})*,\d{1,2}|\d+,\d{1,2})"
+    rf"|(?P<plain>\d+(?:\.\d{{1,4}})?))\s*{_CURRENCY}?",
+    re.ASCII,
+)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _US_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S")
 _USUAL_FORM = re.compile(
@@ -293,12 +300,20 @@ def decimal_of(value: Any) -> Decimal:
     if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
         raise ValueError("is too large")
     text = str(value).strip()
-    if not _NUMBER.fullmatch(text):
-        raise ValueError("is not a number")
-    number = Decimal(text)
+    number = Decimal(text if _NUMBER.fullmatch(text) else _as_written(text))
     if not -_LARGEST <= number <= _LARGEST:
         raise ValueError("is too large")
     return number
+
+
+def _as_written(text: str) -> str:
+    """The number in a text such as "$1,000.00" or "10,00 EUR"; "1,000" may be a thousand or one, and is none."""
+    written = _WRITTEN.fullmatch(text[:60])
+    if written is None:
+        raise ValueError("is not a number")
+    american, european, plain = written["us"], written["eu"], written["plain"]
+    digits = american.replace(",", "") if american else plain or re.sub(r"[^\d,]", "", european).replace(",", ".")
+    return written["sign"] + digits
 
 
 def minor_of(value: Any) -> int:

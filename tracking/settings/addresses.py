@@ -12,6 +12,8 @@ WEBHOOK_PATH = "/webhooks/fulfillment/"
 MAX_WEBHOOK_ADDRESS = 500
 SANDBOX = "sandbox"  # in place of the provider's address: the embedded sandbox
 # Printable ASCII alone: outside of it are letters that turn into an ASCII one when their case is folded.
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]+(%[\w.-]+)?")  # a name or an address, of IPv6 too
+_CALL = re.compile(r"/v1/(tokens|orders|products|shippingmethods|carriers|accountbalance|status)\b", re.IGNORECASE)
 _EMAIL = re.compile(r"(\*|[!-)+-?A-~]+)@[A-Za-z0-9.-]+")
 
 
@@ -24,7 +26,7 @@ def base_url(value: str | None) -> str | None:
         return None
     address = value.strip().rstrip("/")
     parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"\s", address):
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or "") or re.search(r"\s", address):
         raise ValueError("must be an absolute address such as https://host.example")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must hold no credentials, query or fragment")
@@ -40,7 +42,9 @@ def provider_url(value: str | None) -> str | None:
     if value is not None and value.strip().lower() == SANDBOX:
         return SANDBOX
     address = base_url(value)
-    return address and address.removesuffix("/v1").rstrip("/")
+    if address and _CALL.search(address):
+        raise ValueError("must end before /v1, which is put behind it for each call")
+    return address and re.sub(r"/v1\Z", "", address, flags=re.IGNORECASE).rstrip("/")
 
 
 def store_url(value: str) -> str:
@@ -60,10 +64,10 @@ def store_url(value: str) -> str:
 
 
 def read_people(value: Any) -> Any:
-    """Split e-mail addresses, or *@example.com for all of a domain, at their commas; None where there is none."""
+    """Split e-mail addresses, or *@example.com for all of a domain, at commas and lines; None where there is none."""
     if not isinstance(value, str):
         return value
-    names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    names = [name.strip().lower() for name in re.split(r"[,\r\n]", value) if name.strip()]
     if wrong := [name for name in names if not _EMAIL.fullmatch(name)]:
         each = "each must be an e-mail address, or *@example.com for all of a domain"
         raise ValueError(f"has {len(wrong)} of {len(names)} entries that cannot be used: {each}; comma separated")

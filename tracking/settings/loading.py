@@ -64,8 +64,18 @@ def read(**overrides: Any) -> tuple[Settings, list[str]]:
         raise SettingsError(problems + others) from None
     if problems:
         raise SettingsError(problems)
-    ignored = (*env_file.unread_lines(lines, PREFIX), *names.names_without_effect(given, lines, PREFIX, spellings))
+    ignored = (
+        *_misnamed(path),
+        *env_file.unread_lines(lines, PREFIX),
+        *names.names_without_effect(given, lines, PREFIX, spellings),
+    )
     return loaded, [*ignored, *_doubts(loaded)]
+
+
+def _misnamed(path: Path) -> Iterator[str]:
+    """Say where a file was given an ending by the editor it was made with."""
+    if not path.exists() and (other := path.with_name(f"{path.name}.txt")).is_file():
+        yield f"{other} is not read: call it {path.name}"
 
 
 def _doubts(settings: Settings) -> Iterator[str]:

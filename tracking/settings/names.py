@@ -25,16 +25,25 @@ def misspelt_names(names: Collection[str], prefix: str, fields: Collection[str])
             yield Problem(name, f"is no setting; did you mean {prefix}{near[0].upper()}?")
     word = prefix.strip("_").lower()
     for name in sorted(names):
-        first, _, field = name.lower().partition("_")
-        if field in fields and first != word and difflib.get_close_matches(first, [word], cutoff=0.7):
+        if field := _behind_another_prefix(name.lower(), word, fields):
             yield Problem(name, f"is no setting; did you mean {prefix}{field.upper()}?")
+
+
+def _behind_another_prefix(name: str, word: str, fields: Collection[str]) -> str | None:
+    """The field behind what is nearly the prefix: misspelt, without its underscore, or with a dash in its place."""
+    plain = re.sub(r"\W", "_", name)
+    if plain.startswith(word):
+        field = plain.removeprefix(word).lstrip("_")
+        return field if field in fields and name != f"{word}_{field}" else None
+    first, _, field = name.partition("_")
+    return field if field in fields and difflib.get_close_matches(first, [word], cutoff=0.7) else None
 
 
 def _near(name: str, fields: Collection[str]) -> list[str]:
     """The field that is spelt nearly so, else those that have all of several words of it."""
     words = set(name.split("_"))
     with_its_words = [field for field in fields if len(words) > 1 and words <= set(field.split("_"))]
-    return difflib.get_close_matches(name, fields, 1, cutoff=0.8) or with_its_words
+    return difflib.get_close_matches(name, with_its_words or fields, 1, cutoff=0.8) or with_its_words
 
 
 def names_without_effect(

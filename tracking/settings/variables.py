@@ -43,7 +43,7 @@ def values_in_files(
             problems.append(Problem(variable, f"is set beside {prefix}{field.upper()}: unset one of the two"))
             continue
         try:
-            values[field] = _content(folder / variables[name].strip())
+            values[field] = _content(folder / variables[name].strip(), prefix + field)
         except ValueError as exc:
             problems.append(Problem(variable, str(exc)))
     return values, problems
@@ -63,7 +63,7 @@ def values_in_folder(variables: Mapping[str, str], folder: Path, prefix: str) ->
         return {}, [Problem(variable, f"names no folder that can be read ({exc.strerror})")]
     for entry in entries:
         try:
-            values[entry.name[len(prefix) :].lower()] = _content(entry)
+            values[entry.name[len(prefix) :].lower()] = _content(entry, entry.name)
         except ValueError as exc:
             problems.append(Problem(f"{variable}, {entry.name}", str(exc)))
     return values, problems
@@ -89,8 +89,8 @@ def files_of(fields: Collection[str], env_file: Path, prefix: str) -> list[Path]
     return [folder / variables[name] for name in names] + [e for e in entries if e.name.lower() in called_alike]
 
 
-def _content(path: Path) -> str:
-    """Reads a file's text without its last newline; raises ValueError that says what to do."""
+def _content(path: Path, variable: str) -> str:
+    """Reads the variable's value, a file's text without its last newline; raises ValueError that says what to do."""
     try:
         if path.exists() and not path.is_file():
             raise ValueError("is no file: put the value into a file of its own")
@@ -105,6 +105,10 @@ def _content(path: Path) -> str:
         raise ValueError("is not in UTF-8: save it as UTF-8") from None
     if len(data) > MAX_BYTES:
         raise ValueError(f"is larger than {MAX_BYTES // 1024} kB: put the value alone into the file")
+    if "\0" in text:
+        raise ValueError("is in UTF-16: save it as UTF-8")
     if not text.strip():
         raise ValueError("is empty: put the value into the file, or take it away")
+    if text.upper().startswith(f"{variable.upper()}="):
+        raise ValueError("holds the name and = as well: put the value alone into the file")
     return text.removesuffix("\n").removesuffix("\r")

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, up
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
+from tracking.orders.line_matching import respellings
 from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id
 from tracking.storage.counters import count_event
 from tracking.storage.integration import late_orders, notifications
@@ -115,12 +116,15 @@ def find_orders(connection: Connection, order_ids: Sequence[int], *, with_lines:
 
 
 def find_as_named(connection: Connection, po_number: str) -> StoredOrder | None:
-    """Find the order with this PONumber, without lines; in another case only where the provider has not named it yet.
+    """Find the order with this PONumber, without lines; in another spelling only where the provider has not named it.
 
     Where the provider names two orders whose PONumbers differ in case alone, they are two to it.
     """
-    stored = find_order(connection, po_number=po_number, with_lines=False)
-    return stored if stored is None or po_number == stored.order.po_number or not stored.order.provider_id else None
+    for number in (po_number, *respellings(po_number)):
+        stored = find_order(connection, po_number=number, with_lines=False)
+        if stored is not None and (po_number == stored.order.po_number or not stored.order.provider_id):
+            return stored
+    return None
 
 
 def find_by_po_numbers(connection: Connection, po_numbers: Sequence[str]) -> dict[str, StoredOrder]:
@@ -322,6 +326,12 @@ def order_ids(
 def po_numbers_of(connection: Connection, provider_ids: Sequence[str]) -> dict[str, str]:
     """Look up the PONumbers of orders by the provider's ids, in the case in which these are given."""
     return {name: row.po_number for name, row in _rows_of(connection, "provider_id", provider_ids).items()}
+
+
+def spelt_as_stored(connection: Connection, po_numbers: Sequence[str]) -> tuple[str, ...]:
+    """The PONumbers as the orders have them that differ from these in case alone; others as they are."""
+    rows = _rows_of(connection, "po_number", po_numbers)
+    return tuple(rows[number].po_number if number in rows else number for number in po_numbers)
 
 
 def find_id(connection: Connection, any_id: str) -> int | None:

@@ -20,7 +20,8 @@ from tracking import errors, ingest, tracing
 from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, wait_before_resend
-from tracking.orders.model import Witness, can_send, folded_id, same_id
+from tracking.orders.line_matching import is_echo
+from tracking.orders.model import Witness, can_send, folded_id
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
 from tracking.provider.client import Answer, Client
 from tracking.storage import orders, outbox
@@ -374,7 +375,7 @@ class Sender:
             page = await self._client.orders(page=number, po_number=attempt.po_number)
             unreadable += page.unreadable
             snapshots = (shown.snapshot for shown in page.orders)
-            ids |= {one.provider_id for one in snapshots if same_id(one.po_number or "", attempt.po_number)}
+            ids |= {one.provider_id for one in snapshots if is_echo(one.po_number or "", attempt.po_number, whole=True)}
             if page.last:
                 break
         if ids:

@@ -35,6 +35,7 @@ from starlette.types import Receive, Scope, Send
 from tracking import tracing
 from tracking.errors import CallbackRefused, StoreBusy, StoreError, StoreUnusable
 from tracking.forecasting.planner import PlanningContext
+from tracking.orders.line_matching import is_echo
 from tracking.orders.model import same_id
 from tracking.provider.http.findings import Findings
 from tracking.provider.json_fields import digest_of
@@ -158,10 +159,10 @@ class Receiver:
         named = {"po_number": call.po_number, "provider_id": call.provider_id}
         if po_number is None or not genuine:
             raise CallbackRefused("the address does not fit the order it names", rule=RefusalRule.ADDRESS, named=named)
-        if call.po_number is not None and not same_id(call.po_number, po_number):
+        if not is_echo(call.po_number, po_number):
             why = "it names another order than its address"
             raise CallbackRefused(why, rule=RefusalRule.ANOTHER_ORDER, named=named)
-        if po_number == by_id:
+        if po_number == by_id and (call.po_number is None or same_id(call.po_number, po_number)):
             return call
         return replace(call, po_number=po_number, digest=digest_of([call.digest, po_number]))
 

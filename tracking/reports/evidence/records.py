@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from tracking.orders.line_matching import is_echo
 from tracking.orders.model import Order, State, same_id, usual_case
 from tracking.orders.vocabulary import MIXED, AttentionReason, EventKind
 from tracking.orders.wording import count, money
@@ -71,7 +72,7 @@ def _answer_faults(order: Order, answer: Any, states: set[str] | None) -> Iterat
 
 def _number_faults(order: Order, document: Mapping[str, Any]) -> Iterator[str]:
     number = _text(document, "ponumber")
-    if number and not same_id(number, order.po_number):
+    if number and not is_echo(number, order.po_number):
         yield f"is of PO number {number[:60]!r}, the events say {order.po_number!r}"
 
 

@@ -8,7 +8,8 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from tracking.errors import Problem
-from tracking.orders.vocabulary import AttentionReason
+from tracking.orders.model import OrderType, State, usual_case
+from tracking.orders.vocabulary import AttentionReason, state_of_label
 from tracking.orders.wording import amount
 from tracking.reports.order_list.query_params import Reader
 
@@ -55,6 +56,15 @@ def _sort(reader: Reader, name: str) -> str:
     return text if text in SORTS else words[reader.one_of(name, tuple(words), "placed")]
 
 
+def _states(reader: Reader, name: str) -> tuple[str, ...]:
+    """States in whatever case, or as people read them; a word of the provider's that nobody knows as it is."""
+    return tuple(usual_case(state_of_label(word), State) for word in reader.many(name))
+
+
+def _types(reader: Reader, name: str) -> tuple[str, ...]:
+    return tuple(usual_case(word, OrderType) for word in reader.many(name))
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What to show, in which order, which page. Values in minor units; a time that ends in `_to` is not included.
@@ -68,10 +78,10 @@ class Filters:
 
     text: str = field(default="", metadata=_set_by("q", Reader.text))
     view: str = field(default="all", metadata=_set_by("view", lambda reader, name: reader.one_of(name, VIEWS, "all")))
-    states: tuple[str, ...] = field(default=(), metadata=_set_by("state", Reader.many))
-    not_states: tuple[str, ...] = field(default=(), metadata=_set_by("not_state", Reader.many))
-    types: tuple[str, ...] = field(default=(), metadata=_set_by("type", Reader.many))
-    not_types: tuple[str, ...] = field(default=(), metadata=_set_by("not_type", Reader.many))
+    states: tuple[str, ...] = field(default=(), metadata=_set_by("state", _states))
+    not_states: tuple[str, ...] = field(default=(), metadata=_set_by("not_state", _states))
+    types: tuple[str, ...] = field(default=(), metadata=_set_by("type", _types))
+    not_types: tuple[str, ...] = field(default=(), metadata=_set_by("not_type", _types))
     reasons: tuple[str, ...] = field(
         default=(), metadata=_set_by("reason", lambda reader, name: reader.each_of(name, REASONS))
     )

@@ -101,7 +101,12 @@ def with_prefix(prefix: str) -> ColumnElement[bool]:
 
 def with_product(product: str) -> ColumnElement[bool]:
     """Match orders with a line of this product."""
-    return sa.exists().where(LINES.c.product_id == product, LINES.c.order_id == ORDERS.c.id)
+    return sa.exists().where(LINES.c.product_id.in_(_cases(product)), LINES.c.order_id == ORDERS.c.id)
+
+
+def _cases(product: str) -> list[str]:
+    """A product's id as it is written, and in the cases that such ids have."""
+    return list(dict.fromkeys((product, product.upper(), product.lower())))
 
 
 def of_job(job: int) -> ColumnElement[bool]:
@@ -183,7 +188,9 @@ _FIELDS: dict[str, Callable[[Any], Indexed]] = {
     "only": lambda po_numbers: Indexed(_orders(ORDERS.c.po_number.in_(po_numbers))),
     "imported": lambda batch_id: Indexed(_orders(ORDERS.c.batch_id == batch_id)),
     "job": lambda job: Indexed(select(JOB_ORDERS.c.order_id).where(JOB_ORDERS.c.job_id == job)),
-    "product": lambda product: Indexed(select(LINES.c.order_id).where(LINES.c.product_id == product).distinct()),
+    "product": lambda product: Indexed(
+        select(LINES.c.order_id).where(LINES.c.product_id.in_(_cases(product))).distinct()
+    ),
     "ended_from": lambda first: _ended(ENDS, first),
     "states": lambda states: Indexed(_orders(ORDERS.c.state.in_(states)), by_time=len(states) == 1),
     "types": lambda types: Indexed(_orders(ORDERS.c.type.in_(types)), by_time=len(types) == 1),
