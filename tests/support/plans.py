@@ -46,7 +46,7 @@ STATISTICS: Mapping[str, Mapping[str, str]] = {
         "ix_orders_open": "6000 1 1 1 1 1 1 1 1",
         "ix_orders_lifecycle": "6000 1500 1500 100",
         "ix_orders_first_sight": "1000 1",
-        "ix_orders_flagged": "20000 1",
+        "ix_orders_flagged": "20000 1 1 1 1 1 1 1 1 1",
         "ix_orders_due": "6000 1",
         "ix_orders_created": "1000000 1 1",
         "ix_orders_batch_id": "1000000 500",

@@ -58,6 +58,11 @@ _URGENT = "(next_look_why = 'requested by a person' OR notice = 'claimed' OR sta
 URGENT = sa.text(_URGENT)
 _NEEDS_DECISION = "attention IS NOT NULL AND acknowledged_at IS NULL"
 FLAGGED = sa.text(_NEEDS_DECISION)
+# All that is read of many such orders, so that no order's row is.
+_OF_FLAGGED = (
+    "created_at", "id", "po_number", "attention_reason", "currency", "value_minor", "snoozed_at", "snoozed_until",
+    "assignee",
+)  # fmt: skip
 # What somebody who has the order may still have to do something about.
 _UNSETTLED = f"({_OPEN_STATES} OR ({_NEEDS_DECISION}))"
 UNSETTLED = sa.text(_UNSETTLED)
@@ -82,7 +87,7 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_urgent", "next_look_at", sqlite_where=sa.text(f"next_look_at IS NOT NULL AND {_URGENT}")),
         sa.Index("ix_orders_open", *_LATENESS, sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_following", "id", sqlite_where=sa.text(_OPEN_STATES)),
-        sa.Index("ix_orders_flagged", "created_at", sqlite_where=FLAGGED),
+        sa.Index("ix_orders_flagged", *_OF_FLAGGED, sqlite_where=FLAGGED),
         sa.Index("ix_orders_created", "created_at", "id"),
         sa.Index("ix_orders_state", "state", "created_at"),
         sa.Index("ix_orders_type", "type", "created_at"),
