@@ -343,8 +343,13 @@ def test_messages_wait_for_the_quiet_hours_to_end_and_what_still_lasts_is_one_su
     ]
 
 
-def subscribe(store: Database, now: datetime, name: str, state: str = "switched off") -> None:
+GONE = "the receiver says that it is gone (410)"
+REFUSED = "one delivery (order.completed, msg_0f_order_completed) has been refused for three days"
+
+
+def subscribe(store: Database, now: datetime, name: str, state: str = "switched off", why: str | None = None) -> None:
     row = {"name": name, "url": "https://erp.example.com", "state": state, "state_at": now, "state_by": "system"}
+    row["state_why"] = why
     row |= {"created_at": now, "created_by": "Ann", "event_types": [], "secrets": []}
 
     def job(connection: Connection) -> None:
@@ -358,13 +363,13 @@ def test_a_subscription_that_was_switched_off_is_told_of_and_so_is_that_it_works
     store: Database, clock: Clock, make: Make, service: FakeService
 ) -> None:
     notifier = make(origin=Origin("", "https://console.example.com"))
-    subscribe(store, clock.now, "ERP <https://evil.example.com>")
+    subscribe(store, clock.now, "ERP <https://evil.example.com>", why=GONE)
     run(notifier, clock, 5, 5)
     subscribe(store, clock.now, "ERP <https://evil.example.com>", state="active")
     run(notifier, clock, 5, 5)
     name = "ERP ·https·//evil.example.com·"
     assert service.titles == [
-        f"Outgoing webhooks to “{name}” are switched off: they failed for days",
+        f"Outgoing webhooks to “{name}” are switched off: the receiver says that it is gone",
         f"Recovered: outgoing webhooks to “{name}” are switched on again, or were removed, after 15 s",
     ]
     assert [message.body.splitlines()[-2] for message in service.got] == ["https://console.example.com/hooks"] * 2
@@ -591,7 +596,7 @@ def test_two_processes_at_once_send_each_message_once(
     try:
         with ThreadPoolExecutor(2) as pool:
             for number in range(8):
-                subscribe(store, clock.now, f"S{number}")
+                subscribe(store, clock.now, f"S{number}", why=REFUSED)
                 clock.pass_by(seconds=31)  # any lease is over: both may lead
                 for each in [pool.submit(asyncio.run, notifier.turn()) for notifier in both]:
                     each.result()
@@ -600,5 +605,6 @@ def test_two_processes_at_once_send_each_message_once(
             other.close()
     run(both[0], clock, 31)
     assert sorted(service.titles) == [
-        f"Outgoing webhooks to “S{number}” are switched off: they failed for days" for number in range(8)
+        f"Outgoing webhooks to “S{number}” are switched off: one delivery has been refused for three days"
+        for number in range(8)
     ]

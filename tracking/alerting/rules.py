@@ -86,7 +86,7 @@ _RULES = (
     ),
     Rule(
         AlertRule.DELIVERIES, "Outgoing webhooks switched off",
-        "deliveries to a subscription failed for days, and it was switched off",
+        "a subscription was switched off: its deliveries failed for days, or its receiver said that it is gone",
         _seconds(0), _seconds(0),
     ),
     Rule(

@@ -1,5 +1,6 @@
 """Troubles: what is wrong now that alerts tell of, by the same reads as the banners of the pages. Bounded reads."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ from tracking.storage.team import snoozing
 SEARCHED = 1_000  # orders, the newest of those that come into question
 MOST_SUBSCRIPTIONS = 20
 _COLUMNS = (ORDERS.c.po_number, ORDERS.c.late_at, ORDERS.c.attention_reason)
+_BRACKETS = re.compile(r" \([^)]*\)")
 Keys = Collection[tuple[str, str]]
 
 
@@ -88,9 +90,14 @@ def _of_banner(banner: Banner) -> Iterator[Trouble]:
 def _switched_off(connection: Connection) -> Iterator[Trouble]:
     for row in subscriptions.switched_off(connection, MOST_SUBSCRIPTIONS):
         name = row["name"]
-        title = f"Outgoing webhooks to “{plain_name(name)}” are switched off: they failed for days"
+        title = f"Outgoing webhooks to “{plain_name(name)}” are switched off: {_short(row['state_why'])}"
         text = "Nothing is delivered to it until somebody switches it on again; what waits for it stays."
         yield Trouble(AlertRule.DELIVERIES, name, title, text, "hooks", row["state_at"])
+
+
+def _short(why: str | None) -> str:
+    """The reason without what stands in brackets, ids and status codes: those are on the page."""
+    return _BRACKETS.sub("", why or "") or "they failed"
 
 
 # Orders, one by one while they are few

@@ -73,8 +73,8 @@ def removed_names(connection: Connection) -> list[str]:
 
 
 def switched_off(connection: Connection, at_most: int) -> Sequence[RowMapping]:
-    """Read what was switched off as it failed, by name: each name and since when."""
-    columns = (SUBSCRIPTIONS.c[name] for name in ("name", "state_at"))
+    """Read what was switched off as it failed, by name: each name, since when, and why."""
+    columns = (SUBSCRIPTIONS.c[name] for name in ("name", "state_at", "state_why"))
     rows = select(*columns).where(SUBSCRIPTIONS.c.state == SubscriptionState.SWITCHED_OFF.value)
     return connection.execute(rows.order_by(SUBSCRIPTIONS.c.name).limit(at_most)).mappings().all()
 
