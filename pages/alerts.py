@@ -21,6 +21,7 @@ from tracking.alerting.listing import AlertList, alert_list
 from tracking.alerting.rules import ALL, RULES
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
+from tracking.settings.alerts import AlertRule
 from tracking.storage.integration.alerts import Alert
 
 LISTED, PAST_ROWS, ROW_HEIGHT = 10, 10, 30
@@ -48,6 +49,15 @@ def current() -> None:
     if listed.lead or listed.past:
         st.subheader("Ended alerts", anchor=False)
         past(listed, now)
+    st.subheader("Rules", anchor=False)
+    armed(listed)
+
+
+def armed(listed: AlertList) -> None:
+    """Whether the rule that learns from orders can tell of anything yet, and what that rests on."""
+    is_armed, why = listing.silence_standing(listed.arming)
+    icon = ":material/check:" if is_armed else ":material/hourglass_empty:"
+    st.caption(f"{icon} {rule_label(AlertRule.WEBHOOKS)}: {why}.")
 
 
 def destinations(listed: AlertList) -> None:
@@ -236,5 +246,4 @@ def rules() -> None:
 with elements.error_box():
     st.header("Alerts", anchor=False)
     current()
-    st.subheader("Rules", anchor=False)
     rules()

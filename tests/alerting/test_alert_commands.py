@@ -9,6 +9,7 @@ import pytest
 from alert_receivers import addresses, receivers
 from typer.testing import CliRunner
 
+from tracking.alerting import listing
 from tracking.app.backend import Backend
 from tracking.app.cli.main import app
 from tracking.errors import SettingsError
@@ -18,6 +19,7 @@ from tracking.settings.loading import load
 from tracking.storage.database import Database
 from tracking.storage.integration import alerts as stored
 from tracking.storage.integration.alerts import Alert, Lead
+from tracking.webhooks.silence_alarm import Arming
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,7 @@ def test_alerts_are_listed_with_what_became_of_their_messages_and_snoozed(
     lasting = Alert("store", "", {"title": "It is full"}, now - timedelta(hours=1), now, sent_at=now, sent_to=("json",))
     store.write(partial(stored.store_alerts, alerts=[over, lasting]))
     listed = json.loads(call("list", "--json").partition("\n")[2])
+    assert "webhooks: not armed yet: no webhook of the provider has come" in call("list")
     assert [(one["rule"], one["state"]) for one in listed] == [
         ("store", "sent"),
         ("late", "not sent: over before its message was due"),
@@ -73,6 +76,15 @@ def test_alerts_are_listed_with_what_became_of_their_messages_and_snoozed(
     assert "no longer snoozed" in call("unsnooze", "late")
     assert "is not snoozed" in call("unsnooze", "late", code=1)
     call("snooze", "nothing", "--until", "3h", code=2)
+
+
+def test_the_alert_on_silent_webhooks_says_what_it_rests_on() -> None:
+    few, many = Arming(heard=True, announced=8, finished=10), Arming(heard=True, announced=300, finished=310)
+    nothing, too_few, enough = map(listing.silence_standing, (Arming(heard=True), few, many))
+    assert nothing == (False, "not armed yet: nothing was learned of orders")
+    assert (too_few[0], enough[0]) == (False, True)
+    assert "8 of the newest 10 completed orders placed here, too few" in too_few[1]
+    assert "300 of the newest 310 completed orders placed here, and about 5 orders complete" in enough[1]
 
 
 def test_the_rules_are_listed_and_those_that_are_off_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ def test_without_alerts_the_page_says_so_and_how_to_set_them_up(visit: Visit) ->
     assert "No alerts are set up" in app.info[0].value
     assert "pip install 'fulfillment-tracking[alerts]'" in app.code[0].value
     assert [each.value for each in app.subheader] == ["Rules"]
+    assert "No webhooks: not armed yet: no webhook of the provider has come." in written(app)
     assert not [button for button in app.button if button.key == "snooze_alerts"]
     rules = app.dataframe[-1].value
     assert rules.loc[rules["name"] == "webhooks", ["after", "over", "quiet"]].to_numpy().tolist() == [

@@ -20,6 +20,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.tables import CALLBACKS, FACTS, ORDERS
+from tracking.webhooks.silence_alarm import Arming, read_arming
 
 
 @pytest.fixture
@@ -134,6 +135,8 @@ def test_the_share_that_announces_itself_is_estimated_from_orders_placed_here(
     turn(Learner(store, forecasts, clock, learns=True))
     assert forecasts.webhook_share == pytest.approx(8 / 15)
     assert fact(store, FactKey.PACING)["heard"] == pytest.approx(8 / 15)
+    with store.read() as connection:
+        assert read_arming(connection) == Arming(heard=False, announced=8, finished=10)
 
 
 def test_cancelled_orders_teach_nothing_and_open_ones_that_they_are_open() -> None:

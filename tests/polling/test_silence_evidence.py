@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking.forecasting.waits import webhook_share
-from tracking.polling.webhook_silence import COMPLETIONS_JUDGED, Evidence, expected_webhooks
+from tracking.polling.webhook_silence import Evidence, expected_webhooks
+from tracking.webhooks.silence_alarm import COMPLETIONS_JUDGED, Arming
 
 SHARES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=30)
 
@@ -46,7 +47,10 @@ def test_few_orders_that_were_announced_may_never_be_enough_and_hundreds_need_th
         """How many finished orders without a webhook raise the alarm, each counted in the share as well."""
         every = range(1, COMPLETIONS_JUDGED + 1)
         shares = {missed: webhook_share(announced, announced + missed) for missed in every}
-        return next((missed for missed, share in shares.items() if Evidence(share, 0.0, missed).alarming), None)
+        number = next((missed for missed, share in shares.items() if Evidence(share, 0.0, missed).alarming), None)
+        assert number == Arming(heard=True, announced=announced, finished=announced).needed
+        return number
 
     assert [needed(announced) for announced in (10, 20, 300, 395)] == [None, 27, 4, 4]
+    assert [Arming(True, 0, 90).needed, Arming(False, 300, 300).needed, Arming(True).needed] == [None] * 3
     assert Evidence(0.99, 0.0, 3).alarming

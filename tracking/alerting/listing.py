@@ -13,6 +13,7 @@ from tracking.settings.alerts import QuietHours
 from tracking.storage.database import Database
 from tracking.storage.integration import alerts as stored
 from tracking.storage.integration.alerts import Alert, Lead, Snooze
+from tracking.webhooks.silence_alarm import Arming, read_arming
 
 LISTED = 200
 
@@ -22,7 +23,8 @@ class AlertList:
     """What there is of alerts.
 
     `lasting` and `past` together are the LISTED that began last, and all that last. `lead` is the process that tells of
-    them; None where none did in the last minutes, so that `lasting` is as old as `as_of`.
+    them; None where none did in the last minutes, so that `lasting` is as old as `as_of`. `arming`: what the alert that
+    no webhooks come rests on.
     """
 
     lasting: tuple[Alert, ...]
@@ -30,6 +32,7 @@ class AlertList:
     snoozes: Mapping[str, Snooze]
     lead: Lead | None
     as_of: datetime | None
+    arming: Arming
 
     def state(self, alert: Alert, now: datetime, quiet: QuietHours | None = None) -> str:
         """Say in words whether its message was sent, and if not, why not; `quiet` are the quiet hours."""
@@ -66,15 +69,15 @@ def alert_list(database: Database, now: datetime) -> AlertList:
     with database.read() as connection:
         unsettled, newest = stored.unsettled(connection), stored.newest(connection, LISTED)
         lead, snoozes = stored.current_lead(connection), stored.snoozes(connection, now)
+        arming = read_arming(connection)
     newest_first = sorted((a for a in unsettled if a.ended_at is None), key=lambda alert: alert.began_at, reverse=True)
     ranks = {name: (rule.of_orders, rank) for rank, (name, rule) in enumerate(RULES.items())}
     # What concerns more than one order comes first.
     lasting = sorted(newest_first, key=lambda alert: ranks.get(alert.rule, (False, 0)))
     past = (alert for alert in newest if alert.ended_at is not None)
     leads = lead if lead and now <= lead.until else None
-    return AlertList(
-        tuple(lasting), tuple(past), {one.rule: one for one in snoozes}, leads, lead.until if lead else None
-    )
+    as_of = lead.until if lead else None
+    return AlertList(tuple(lasting), tuple(past), {one.rule: one for one in snoozes}, leads, as_of, arming)
 
 
 def _state_of_past(alert: Alert) -> str:
@@ -115,3 +118,16 @@ def record(alert: Alert, state: str) -> dict[str, Any]:
 def rule_title(rule: str) -> str:
     """The trouble that a rule tells of; a rule of a later version by its word."""
     return RULES[rule].title if rule in RULES else rule
+
+
+def silence_standing(arming: Arming) -> tuple[bool, str]:
+    """Whether the alert that no webhooks come can come at all yet, and why, in a sentence."""
+    if not arming.heard:
+        return False, "not armed yet: no webhook of the provider has come"
+    if arming.announced is None or arming.finished is None:
+        return False, "not armed yet: nothing was learned of orders"
+    orders = f"{arming.announced:,} of the newest {wording.count(arming.finished, 'completed order')} placed here"
+    if arming.needed is None:
+        return False, f"not armed yet: a webhook announced {orders}, too few to tell its absence from chance"
+    missing = wording.count(arming.needed, "order")
+    return True, f"armed: a webhook announced {orders}, and about {missing} complete without one raise it"

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from tracking.forecasting import incidents
 from tracking.forecasting.classes import RELIABLE_ORDERS
 from tracking.forecasting.forecasts import Forecasts
-from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE
+from tracking.forecasting.waits import FIRST_PRICE, GREATEST_PRICE, LEAST_PRICE, webhook_share
 from tracking.storage import counters, facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -80,7 +80,8 @@ class Learner:
         now = self._clock()
         with self._database.read() as connection:
             rows = learned.newest_orders(connection)
-        self._forecasts.webhook_share = learned.estimated_webhook_share(rows)
+        announced, finished = learned.webhook_counts(rows)
+        self._forecasts.webhook_share = webhook_share(announced, finished)
         histories = learned.history_by_class(rows, now)
         news = {name: of_class for name, of_class in histories.items() if self._has_changed(name, of_class, now)}
         forecasts = learned.fit_forecasts(news, self._forecasts.by_class(), relative=self._forecasts.relative)
@@ -91,6 +92,7 @@ class Learner:
             lateness.update_late_times(connection, self._forecasts, now)
             mine = self._forecasts
             pacing = {"price": mine.price, "heard": mine.webhook_share, "unproven": mine.unproven_share}
+            pacing |= {"announced": announced, "finished": finished}
             facts.set_fact(connection, FactKey.PACING, pacing, now)
 
         return job

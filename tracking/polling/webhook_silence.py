@@ -5,7 +5,6 @@ a suspicion (many may just be slow), and finished orders that a poll found witho
 by polls that do not count on webhooks; the alarm rests on what they found.
 """
 
-import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,18 +13,15 @@ from sqlalchemy import Connection, select
 
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.survival import FAINT, Array
-from tracking.forecasting.waits import MOST_WEBHOOK_SHARE
 from tracking.orders.model import Submission, WebhookStatus
 from tracking.orders.vocabulary import EventKind
 from tracking.polling.due_orders import DueOrders, find_due_orders, indexes_by_class
 from tracking.storage.inbox import last_webhook_at
 from tracking.storage.tables import EVENTS, ORDERS
-from tracking.webhooks.silence_alarm import SilenceAlarm
+from tracking.webhooks.silence_alarm import ALARMING, COMPLETIONS_JUDGED, SilenceAlarm, nats_each
 
 GRACE = timedelta(seconds=15)  # what a webhook may take on its way
-COMPLETIONS_JUDGED = 100
 SUSPICIOUS = 3.0  # nats: e^-3, five in a hundred silences are as long by chance
-ALARMING = 13.0  # nats: about three finished orders in a row that did not announce themselves, where 99 of 100 do
 FROM_ONE_ORDER = 1.0  # nats: an order that is stuck says nothing about webhooks
 
 
@@ -49,8 +45,7 @@ class Evidence:
     @property
     def alarming(self) -> bool:
         """Whether the silence is no accident."""
-        missed = -self.unannounced * math.log(1 - min(self.webhook_share, MOST_WEBHOOK_SHARE))
-        return self.webhook_share > 0 and missed >= ALARMING
+        return self.webhook_share > 0 and self.unannounced * nats_each(self.webhook_share) >= ALARMING
 
 
 def count_unannounced(connection: Connection, since: datetime, now: datetime) -> int:

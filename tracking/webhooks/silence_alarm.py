@@ -1,13 +1,19 @@
-"""The alarm that webhooks have fallen silent: its value, and reading the latest one. The learner raises it."""
+"""The alarm that webhooks have fallen silent: its value, the latest one, what it takes. The learner raises it."""
 
+import math
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from sqlalchemy import Connection
 
+from tracking.forecasting.waits import MOST_WEBHOOK_SHARE, webhook_share
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
+from tracking.storage.inbox import last_webhook_at
+
+COMPLETIONS_JUDGED = 100
+ALARMING = 13.0  # nats: about three finished orders in a row that did not announce themselves, where 99 of 100 do
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,39 @@ def latest_alarm(connection: Connection) -> SilenceAlarm | None:
     """Read the latest alarm, whether it lasts or has ended; None where there never was one."""
     stored = facts.get_fact(connection, FactKey.WEBHOOK_SILENCE)
     return SilenceAlarm.from_fact(stored[1]) if stored else None
+
+
+def nats_each(webhook_share: float) -> float:
+    """How much one finished order that no webhook announced speaks for silence, where such a share of them does."""
+    return -math.log(1 - min(max(webhook_share, 0.0), MOST_WEBHOOK_SHARE))
+
+
+@dataclass(frozen=True, slots=True)
+class Arming:
+    """What the alarm rests on: whether a webhook ever came, and of the newest completed orders placed here, how many.
+
+    `announced` of `finished` were announced by a webhook before a poll found them complete; both None before anything
+    was learned.
+    """
+
+    heard: bool
+    announced: int | None = None
+    finished: int | None = None
+
+    @property
+    def needed(self) -> int | None:
+        """About so many orders found complete without a webhook raise the alarm; None where no number would yet.
+
+        Each of them lowers the share that is expected.
+        """
+        if not self.heard or not self.announced or self.finished is None:
+            return None
+        shares = (webhook_share(self.announced, self.finished + missed) for missed in range(1, COMPLETIONS_JUDGED + 1))
+        return next((n for n, share in enumerate(shares, 1) if n * nats_each(share) >= ALARMING), None)
+
+
+def read_arming(connection: Connection) -> Arming:
+    """Read what the alarm rests on, as it was learned last."""
+    pacing = facts.get_fact(connection, FactKey.PACING)
+    counts = {name: pacing.value[name] for name in ("announced", "finished") if pacing and name in pacing.value}
+    return Arming(last_webhook_at(connection) is not None, **counts)

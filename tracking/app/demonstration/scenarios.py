@@ -25,7 +25,6 @@ from tracking.forecasting.lateness import stored_limit
 from tracking.forecasting.waits import MOST_WEBHOOK_SHARE
 from tracking.orders.model import OrderType
 from tracking.orders.wording import duration
-from tracking.polling.webhook_silence import ALARMING
 from tracking.reports.team.drills import running_drill
 from tracking.sandbox.server import Sandbox
 from tracking.storage import facts
@@ -34,6 +33,7 @@ from tracking.storage.facts import FactKey
 from tracking.submissions.requests import read_request
 from tracking.submissions.submit import new_po_number, submit
 from tracking.team import drills
+from tracking.webhooks.silence_alarm import ALARMING
 
 BULK_CARDS = 150
 OUTAGE = timedelta(minutes=2)
