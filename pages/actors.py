@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeGuard
 
 import streamlit as st
 
@@ -41,7 +42,7 @@ def act(label: str, do: Callable[[Person], object]) -> None:
 def _ask(label: str, do: Callable[[Person], object]) -> None:
     with st.form("who_acts", border=False):
         person = field()
-        if st.form_submit_button(label, type="primary") and person and elements.attempt(lambda: do(person)):
+        if st.form_submit_button(label, type="primary") and is_named(person) and elements.attempt(lambda: do(person)):
             st.rerun()
 
 
@@ -57,6 +58,13 @@ def field() -> Person | None:
         return None
     rename(entered)
     return Person(entered.strip())
+
+
+def is_named(person: Person | None) -> TypeGuard[Person]:
+    """Whether it is clear who acts, for the moment somebody pressed a button; says so where it is not."""
+    if person is None:
+        st.error("Enter your name first.")
+    return person is not None
 
 
 def rename(called: str) -> None:

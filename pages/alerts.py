@@ -18,7 +18,7 @@ import times
 from tracking.access import Person
 from tracking.alerting import listing, snoozing
 from tracking.alerting.listing import AlertList, alert_list
-from tracking.alerting.rules import ALL, RULES
+from tracking.alerting.rules import ALL, RULES, Rule
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.settings.alerts import AlertRule
@@ -117,7 +117,7 @@ def _choose_snooze() -> None:
         st.caption("Messages wait until then. What is over by then is not sent; what still lasts is.")
         sent = st.form_submit_button("Snooze", type="primary", key="snooze_alerts_submit")
     until = offered[word].at
-    if sent and person and until is not None:
+    if sent and until is not None and actors.is_named(person):
         elements.attempt(lambda: _snooze(rule, until, person))
 
 
@@ -212,35 +212,23 @@ def past(listed: AlertList, now: datetime) -> None:
 
 
 def rules() -> None:
-    """The rules: what each tells of, when its message is sent, and when it counts as over."""
-    settings = session.settings()
-    states = {True: "off", False: "on"}
-    cells = {
-        "rule": [rule.title for rule in RULES.values()],
-        "when": [f"{rule.when[0].upper()}{rule.when[1:]}" for rule in RULES.values()],
-        "state": [states[rule.name in settings.alerts_off] for rule in RULES.values()],
-        "after": [wording.duration(rule.lasts) if rule.lasts else "at once" for rule in RULES.values()],
-        "over": [wording.duration(rule.clear) if rule.clear else "at once" for rule in RULES.values()],
-        "quiet": ["sent" if rule.urgent else "waits" for rule in RULES.values()],
-        "name": [rule.name.value for rule in RULES.values()],
-    }
-    st.dataframe(
-        pd.DataFrame(cells),
-        key="alert_rules",
-        height="content",
-        row_height=ROW_HEIGHT,
-        hide_index=True,
-        column_config={
-            "rule": st.column_config.TextColumn("Rule", width=210),
-            "when": st.column_config.TextColumn("There is one when", width=470),
-            "state": st.column_config.TextColumn("State", width=60),
-            "after": st.column_config.TextColumn("Sent after", width=80),
-            "over": st.column_config.TextColumn("Over after", width=80),
-            "quiet": st.column_config.TextColumn("Quiet hours", width=90),
-            "name": st.column_config.TextColumn("Name in settings", width=130),
-        },
-        alt="The rules of alerts: when there is one, after how long its message is sent, and when it counts as over",
-    )
+    """The rules: what each tells of, when its message is sent, and when it counts as over.
+
+    A table of text, as a grid would cut on a phone what each rule tells of.
+    """
+    off = session.settings().alerts_off
+    rows = [_rule_row(rule, is_off=rule.name in off) for rule in RULES.values()]
+    st.markdown("\n".join(["| Rule (its name in settings) | Message sent | Over |", "| :-- | :-- | :-- |", *rows]))
+
+
+def _rule_row(rule: Rule, *, is_off: bool) -> str:
+    """What the rule tells of, under which name in settings, and its times."""
+    badge = " :gray-badge[off]" if is_off else ""
+    name, text = elements.escape(rule.name.value), elements.escape(rule.when)
+    after = f"after {wording.duration(rule.lasts)}" if rule.lasts else "at once"
+    quiet = "even in quiet hours" if rule.urgent else "not in quiet hours"
+    over = f"after {wording.duration(rule.clear)}" if rule.clear else "at once"
+    return f"| **{elements.escape(rule.title)}** ({name}){badge}: {text} | {after}, {quiet} | {over} |"
 
 
 with elements.error_box():

@@ -265,7 +265,7 @@ def _show_error(error: TrackingError) -> None:
 
 
 def toast_after_rerun(text: str) -> None:
-    """Draw the page anew, and say there what was done."""
+    """Draw the page anew, and say there what was done; nothing in the text is interpreted."""
     st.session_state["toast"] = text
     st.rerun()
 
@@ -274,4 +274,4 @@ def show_toast() -> None:
     """Say what was done in the run before, and remember it until the page is drawn: see `redraw_page`."""
     text = st.session_state["toast_of_this_run"] = st.session_state.pop("toast", None)
     if text:
-        st.toast(text)
+        st.toast(escape(text))

@@ -93,7 +93,7 @@ def take_along(text: str, at: datetime) -> None:
 
 def draw_section(section: Section) -> None:
     """One part: a heading, and its lines, each of which leads to what it is about."""
-    with st.container(border=True, gap=None, width=WIDTH, key=f"handover_{section.title}"):
+    with st.container(border=True, gap="xxsmall", width=WIDTH, key=f"handover_{section.title}"):
         st.header(section.title, anchor=False)
         for line in section.lines:
             draw_line(line)
@@ -103,7 +103,7 @@ def draw_section(section: Section) -> None:
 
 def draw_line(line: Line) -> None:
     """A line: its first words lead to what it is about, and the rest takes as many rows as it needs."""
-    first, rest = st.columns([1, 1.8], gap="xsmall", vertical_alignment="center")
+    first, rest = st.columns([1, 1.8], gap=None, vertical_alignment="center")
     label = f"**{elements.escape(line.label)}**"
     if line.page in PAGES:
         first.page_link(PAGES[line.page], label=label, query_params=dict(line.query), width="content")

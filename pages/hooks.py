@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,12 @@ STATES = {
 }
 FAILING = ("Failing", "orange", ":material/warning:")
 SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+MENU = {
+    "test": ":material/send: Send a test",
+    "rotate": ":material/key: New secret",
+    "replay": ":material/replay: Replay",
+    "remove": ":material/delete: Remove",
+}
 SECRET = "hook_secret"  # noqa: S105 - where this session has the name and the secret that are shown once  # nosec B105
 
 
@@ -97,15 +104,20 @@ def draw_acts(hook: Hook) -> None:
             actors.act("Pause", functools.partial(_pause, hook.name))
     elif st.button("Resume", key=f"resume_{key}", icon=":material/play_arrow:", type="primary", **off):
         actors.act("Resume", functools.partial(_resume, hook.name))
-    with st.popover("More", key=f"more_{key}", icon=":material/more_vert:", disabled=why is not None, help=why):
-        if st.button("Send a test", key=f"test_{key}", icon=":material/send:", type="tertiary"):
-            actors.act("Send a test", functools.partial(_test, hook.name))
-        if st.button("New secret", key=f"rotate_{key}", icon=":material/key:", type="tertiary"):
-            _rotate_dialog(hook.name)
-        if st.button("Replay", key=f"replay_{key}", icon=":material/replay:", type="tertiary"):
-            _replay_dialog(hook.name)
-        if st.button("Remove", key=f"remove_{key}", icon=":material/delete:", type="tertiary"):
-            _remove_dialog(hook.name, hook.waiting_text)
+    _draw_menu(hook, off)
+
+
+def _draw_menu(hook: Hook, off: Mapping[str, Any]) -> None:
+    """What is done seldom: a menu, as it closes by itself before a dialog opens."""
+    picked = st.menu_button("More", list(MENU), key=f"more_{hook.id}", format_func=MENU.__getitem__, **off)
+    if picked == "test":
+        actors.act("Send a test", functools.partial(_test, hook.name))
+    elif picked == "rotate":
+        _rotate_dialog(hook.name)
+    elif picked == "replay":
+        _replay_dialog(hook.name)
+    elif picked == "remove":
+        _remove_dialog(hook.name, hook.waiting_text)
 
 
 def _pause(name: str, by: Person) -> None:
@@ -145,7 +157,7 @@ def _add_dialog() -> None:
         order_type = st.selectbox("Order type", ORDER_TYPES, index=None, key="hook_type", placeholder="Any")
         source = st.text_input("Source", key="hook_source", placeholder="Any, such as form or elsewhere")
         sent = st.form_submit_button("Add", type="primary", key="add_hook_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         hook = NewHook(name, url, tuple(types), prefix.strip() or None, order_type, source.strip() or None)
         elements.attempt(lambda: _add(hook, person))
 
@@ -167,7 +179,7 @@ def _rotate_dialog(name: str) -> None:
             f"{hours} hours, so that the receiver can change over."
         )
         sent = st.form_submit_button("Make a new secret", type="primary", key="rotate_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _rotate(name, person))
 
 
@@ -194,7 +206,7 @@ def _replay_dialog(name: str) -> None:
             "before the webhook was made for the first time. `tracking hooks replay` takes any span."
         )
         sent = st.form_submit_button("Replay", type="primary", key="replay_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _replay(name, SPANS[span], person))
 
 
@@ -210,7 +222,7 @@ def _remove_dialog(name: str, waiting: str) -> None:
         person = actors.field()
         st.markdown(f"**{elements.escape(name)}** gets nothing any more. What waits for it ({waiting}) is dropped.")
         sent = st.form_submit_button("Remove", type="primary", key="remove_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _remove(name, person))
 
 

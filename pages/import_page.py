@@ -113,7 +113,7 @@ def _ask_to_discard(import_id: int, waiting: int) -> None:
     with st.form("discard_form", border=False):
         person = actors.field()
         sent = st.form_submit_button("Discard", key="discard_submit", type="primary")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _discard(import_id, person))
 
 

@@ -125,7 +125,7 @@ def failed_calls() -> None:
         return
     number = int(volume.rows.loc[volume.rows["group"] != "ok", "number"].sum())
     if number and st.button(
-        f"{wording.count(number, 'failed call')}",
+        f"{wording.count(number, 'failed call')} in {log_table.USUAL_SPAN}",
         key="failed_calls",
         type="tertiary",
         icon=":material/error:",

@@ -75,7 +75,7 @@ def _resend(view: OrderView) -> None:
     with st.form("resend_form", border=False):
         person = actors.field()
         sent = _spending_button("Resend", "resend_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         done = "Queued to be sent again under the same PO number."
         elements.attempt(lambda: _act(actions.resend, po_number, done, person))
 
@@ -103,9 +103,7 @@ def _acknowledge(po_number: str) -> None:
         other = st.button("Other", key="reason_other")
     if other and not _has_words(words):
         st.error("Enter a few words under Details, for whoever reads this later.")
-    elif (pressed or other) and person is None:
-        st.error("Enter your name first.")
-    elif person and (pressed or other):
+    elif (pressed or other) and actors.is_named(person):
         why = ": ".join([*pressed, *([words] if _has_words(words) else [])])
         act = functools.partial(_act, actions.acknowledge, po_number, "Acknowledged.", why=why)
         elements.attempt(lambda: act(person))
@@ -124,7 +122,7 @@ def _add_note(po_number: str) -> None:
         sent = st.form_submit_button("Add note", key="note_submit", type="primary")
     if sent and not _has_words(text or ""):
         st.error("Enter a few words, for whoever reads this later.")
-    elif sent and person:
+    elif sent and actors.is_named(person):
         act = functools.partial(_act, actions.add_note, po_number, "Note added.", text=text)
         elements.attempt(lambda: act(person))
 
@@ -206,7 +204,7 @@ def _place_anew(view: OrderView) -> None:
         other = st.text_input("New PO number", f"{po_number[:96]}-2", key="anew_po_number")
         both = st.checkbox("Both orders are wanted", key="anew_both")
         sent = _spending_button("Place order", "anew_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _placed_anew(po_number, other, person, both=both))
 
 

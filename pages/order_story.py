@@ -28,7 +28,6 @@ EVENTS_PER_PAGE = 100
 CHART_STAYS = timedelta(minutes=1)
 BULK = 10
 """From so many cards on their progress is drawn."""
-TABLE_HEAD = ("| When | Source | Event |", "| :-- | :-- | :-- |")
 LATER = timedelta(seconds=30)
 ICONS: dict[str, str] = {
     Witness.US: ":blue[:material/send:]",
@@ -81,7 +80,8 @@ def draw_rows(rows: Sequence[TimelineEntry], now: datetime) -> None:
     """The newest rows as a list with fixed columns: when, who said it, what; what is still to come is grey."""
     if len(rows) > ROWS:
         st.caption(f"{len(rows) - ROWS:,} earlier rows are under All events.")
-    st.markdown("\n".join([*TABLE_HEAD, *(_row(row, now) for row in rows[-ROWS:])]))
+    head = (f"| {elements.escape(times.heading('When'))} | Source | Event |", "| :-- | :-- | :-- |")
+    st.markdown("\n".join([*head, *(_row(row, now) for row in rows[-ROWS:])]))
 
 
 def _row(row: TimelineEntry, now: datetime) -> str:

@@ -86,7 +86,7 @@ def _assign_to_somebody(po_number: str) -> None:
         sent = st.form_submit_button("Assign", key="assign_submit", type="primary")
     if sent and not (name or "").strip():
         st.error("Enter whom the order is for.")
-    elif sent and person:
+    elif sent and actors.is_named(person):
         elements.attempt(lambda: _assign(po_number, name.strip(), person))
 
 
@@ -132,5 +132,5 @@ def _snooze_until(po_number: str) -> None:
         sent = st.form_submit_button("Snooze", key="snooze_submit", type="primary")
     if sent and until is None:
         st.error("Choose a date and a time.")
-    elif sent and person:
+    elif sent and actors.is_named(person):
         elements.attempt(lambda: _snooze(po_number, until, person))

@@ -93,9 +93,7 @@ def _decide(chosen: Chosen, act: Act, entered: Entered) -> None:
         st.caption(missing)
     if pressed and changed:
         st.warning(f"{changed} Press again if that is right.", icon=":material/sync_problem:")
-    elif pressed and person is None:
-        st.error("Enter your name first.")
-    elif pressed and person:
+    elif pressed and actors.is_named(person):
         elements.attempt(functools.partial(_start, chosen, act, entered.parameters, person))
 
 

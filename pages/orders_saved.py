@@ -77,9 +77,7 @@ def _save(filters: Filters, views: tuple[SavedView, ...]) -> None:
     pressed = st.button(label, key="view_save", type="primary", disabled=missing is not None, help=missing)
     if missing:
         st.caption(missing)
-    if pressed and person is None:
-        st.error("Enter your name first.")
-    elif pressed and person and asked == taken:
+    if pressed and asked == taken and actors.is_named(person):
         elements.attempt(functools.partial(_store, name, filters, person, shared=shared, replaces=taken))
 
 
@@ -95,7 +93,7 @@ def _delete(views: tuple[SavedView, ...]) -> None:
     view = st.selectbox("View", views, format_func=_plain_name, key="view_to_delete")
     if view.shared:
         st.caption(f"Shared: everybody loses it. Saved by {elements.escape(view.created_by)}.")
-    if st.button("Delete", key="view_delete", type="primary") and person:
+    if st.button("Delete", key="view_delete", type="primary") and actors.is_named(person):
         elements.attempt(functools.partial(_remove, view, person))
 
 

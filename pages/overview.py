@@ -23,7 +23,8 @@ from tracking.reports import overview
 from tracking.reports.board.figures import Figure, Trend
 
 ON_A_WALL = "board" in st.query_params
-SIGNS = {"Last poll": "poll", "Last webhook": "webhook", "Token": "token"}  # nosec B105 - names of what is shown
+# Written so that on a phone they are one line whatever the time: a second one would move the page.
+SIGNS = {"Last poll": "polled {} ago", "Last webhook": "webhook {} ago", "Token": "token {} left"}  # nosec B105 - words
 # The figure's name in `Trend`, the orders it counts, its title, icon and colour.
 COUNTS = (
     ("needs_decision", "attention", "Needs a decision", "front_hand", "inverse"),
@@ -34,6 +35,7 @@ COUNTS = (
 )
 # Pixels; fixed, as the parts of a card come one after the other.
 COUNT_HEIGHT, WALL_COUNT_HEIGHT, WALL_HEIGHT = 170, 188, 130
+VERDICT_WIDTH = 860  # pixels: beside it there is room for the buttons on a desk; on a phone they stand below
 
 
 @elements.live("3s", "verdict")
@@ -45,8 +47,7 @@ def verdict() -> None:
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="xxsmall", key="verdict"
     ):
         st.header(f"{_sign(current)} {current.verdict}", anchor=False, width="content")
-        # In one unit each, so that on a phone too it is one line whatever the time: a second one would move the page.
-        signs = (f"{SIGNS[sign.name]} {_since(sign.at)}" for sign in current.components if sign.name in SIGNS)
+        signs = (_signed(sign.name, sign.at) for sign in current.components if sign.name in SIGNS)
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             board_balance.line()
             st.caption(" · ".join(signs), width="content")
@@ -61,9 +62,10 @@ def _follow_demonstration() -> None:
         st.rerun()
 
 
-def _since(at: datetime | None) -> str:
-    """How long ago it was; of the token's end, which lies ahead, how long it is still valid."""
-    return "never" if at is None else board_work.brief(abs(utc_now() - at))
+def _signed(name: str, at: datetime | None) -> str:
+    """How long ago it was; of the token's end, which lies ahead, how long it is still valid. In one unit."""
+    words = SIGNS[name]
+    return f"{words.split()[0]} never" if at is None else words.format(board_work.brief(abs(utc_now() - at)))
 
 
 @elements.live("3s", "figures")
@@ -151,7 +153,9 @@ with elements.error_box():
     except TooSlow:  # each part says so in its place, and tries again
         empty = False
 with st.container(horizontal=True, vertical_alignment="center", key="headline"):
-    verdict()
+    with st.container(width="stretch" if ON_A_WALL else VERDICT_WIDTH):
+        verdict()
+    st.space("stretch")
     if not ON_A_WALL:
         if not empty and st.button(as_of.LABEL, key="as_of", icon=as_of.ICON, type="tertiary"):
             as_of.choose("overview.py", {})

@@ -66,10 +66,12 @@ def text(at: datetime | None, now: datetime | None = None) -> str:
     return f"in {wording.duration(at - now)}" if at > now else wording.ago(at, now)
 
 
+def heading(header: str) -> str:
+    """The head of a column of moments: with the zone, unless they are shown as how long ago."""
+    return header if display() == "relative" else f"{header} ({zone_label()})"
+
+
 def column(header: str, **settings: Any) -> Any:
-    """A table's column of moments, with the zone in its head unless they are shown as how long ago."""
-    if display() == "relative":
-        return st.column_config.DatetimeColumn(header, format="distance", timezone=zone_name(), **settings)
-    return st.column_config.DatetimeColumn(
-        f"{header} ({zone_label()})", format="MMM D, HH:mm:ss", timezone=zone_name(), **settings
-    )
+    """A table's column of moments under its `heading`."""
+    layout = "distance" if display() == "relative" else "MMM D, HH:mm:ss"
+    return st.column_config.DatetimeColumn(heading(header), format=layout, timezone=zone_name(), **settings)

@@ -11,6 +11,8 @@ LONG_GAP = timedelta(minutes=1)
 """What is shorter is never cut."""
 DOMINANT = 6.0
 """A gap is cut where it is so many times as long as all that is not cut."""
+MOST_CUTS = 3
+"""More cuts would leave no axis to read times on: then none is made."""
 CUT_SHARE = 0.14
 """Of the length of what is not cut, how wide a cut is drawn."""
 TICKS = 7
@@ -94,7 +96,8 @@ class TimeAxis:
         """Ticks at round times since the beginning: "+10 s"."""
         step, begin = self._step(), self.pieces[0].since
         moments = list(self._ticks(step, lambda since: begin + (since - begin) // step * step))
-        return [self.at(moment) for moment in moments], [_elapsed(moment - begin) for moment in moments]
+        units = 2 if step >= timedelta(minutes=1) else 3  # else ticks of one minute would all say the same
+        return [self.at(moment) for moment in moments], [_elapsed(moment - begin, units) for moment in moments]
 
     def _step(self) -> timedelta:
         uncut = sum((piece.length for piece in self.pieces if not piece.cut), timedelta())
@@ -117,7 +120,7 @@ class TimeAxis:
 def _cut_from(gaps: Sequence[float]) -> tuple[float, float]:
     """From what length on gaps are cut (infinite: none is), and how long all others are together."""
     ordered = sorted(gaps, reverse=True)
-    for number in range(len(ordered), 0, -1):
+    for number in range(min(len(ordered), MOST_CUTS), 0, -1):
         shortest, rest = ordered[number - 1], sum(ordered[number:])
         if shortest >= LONG_GAP.total_seconds() and rest >= 1.0 and shortest > DOMINANT * rest:
             return shortest, rest
@@ -132,11 +135,11 @@ def _floor(moment: datetime, step: timedelta) -> datetime:
     return moment - since % step
 
 
-def _elapsed(length: timedelta) -> str:
-    """The length in at most two units, without those that are zero: "+15 h 30 min", "+2 d"."""
+def _elapsed(length: timedelta, units: int) -> str:
+    """The length in at most so many units, without those that are zero: "+15 h 30 min", "+2 d"."""
     seconds, parts = int(length.total_seconds()), []
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         number, seconds = divmod(seconds, size)
         if number:
             parts.append(f"{number} {unit}")
-    return f"+{' '.join(parts[:2]) or '0 s'}"
+    return f"+{' '.join(parts[:units]) or '0 s'}"

@@ -100,6 +100,16 @@ def test_places_on_the_axis_keep_their_order_and_ticks_stand_at_round_times() ->
     assert TimeAxis([START]).at(START) == 0
 
 
+def test_an_axis_that_would_need_many_cuts_has_none_and_its_ticks_differ() -> None:
+    moments = [after(each) for each in (0, 0.01, 115, 235, 355, 454, 454.5, 460)]
+    axis = TimeAxis(moments)
+    assert (axis.cuts, axis.width) == ([], 460 * 60)
+    far = TimeAxis([after(each) for each in (0, 600, 600.2, 600.5, 601)])
+    assert len(far.cuts) == 1
+    assert len(set(far.elapsed_ticks()[1])) == len(far.elapsed_ticks()[1])
+    assert "+10 h 30 s" in far.elapsed_ticks()[1]
+
+
 def test_the_course_of_a_bulk_order_shows_what_is_on_record_and_the_pace_only_where_there_is_one() -> None:
     counted = [(after(0), 0), (after(1), 40), (after(2), 80)]
     assert [each.name for each in order_progress.fulfilled(counted, 100, after(2)).data] == ["fulfilled"]
