@@ -1,6 +1,7 @@
 """The one driver of SQLite, and the journal a store is in: chosen by the version, never mixed between processes."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -138,6 +139,17 @@ def test_every_engine_of_a_process_has_the_one_driver(sqlite_url: str, tmp_path:
     made = [engines.make_engine(sqlite_url, writes=writes) for writes in (True, False)]
     made.append(engines.make_copy_engine(tmp_path / "copy.db"))
     assert [engine.dialect.loaded_dbapi.__name__ for engine in made] == [driver.dbapi.__name__] * 3
+
+
+@pytest.mark.parametrize("text", ["{}", '{"a": [1, 2.5, "ü\\n"]}', ' {"a": null}', "[] ", "17", '"x"', "NaN"])
+def test_json_is_decoded_as_the_standard_library_decodes_it(text: str) -> None:
+    assert repr(engines.decode_json(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ["", "{", "{} {}", "nothing"])
+def test_what_is_no_json_is_no_value(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        engines.decode_json(text)
 
 
 def test_pysqlite3_is_asked_for_only_where_it_has_wheels() -> None:

@@ -48,7 +48,7 @@ STATISTICS: Mapping[str, Mapping[str, str]] = {
         "ix_orders_first_sight": "1000 1",
         "ix_orders_flagged": "20000 1 1 1 1 1 1 1 1 1",
         "ix_orders_due": "6000 1",
-        "ix_orders_created": "1000000 1 1",
+        "ix_orders_created": "1000000 1 1 1",
         "ix_orders_batch_id": "1000000 500",
         "sqlite_autoindex_orders_2": "1000000 1",
         "sqlite_autoindex_orders_1": "1000000 1",

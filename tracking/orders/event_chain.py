@@ -95,12 +95,7 @@ def first_hash(po_number: str) -> str:
 
 def hashed_time(at: datetime) -> str:
     """The time as it is hashed: 2026-01-31 09:00:00.000000, in UTC."""
-    return _text_in_utc(at if at.tzinfo is UTC else at.astimezone(UTC))
-
-
-@functools.lru_cache(maxsize=64)  # the times of an order's events come again in its row
-def _text_in_utc(at: datetime) -> str:
-    return at.isoformat(" ", "microseconds")[:26]
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(" ", "microseconds")[:26]
 
 
 def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -> tuple[list[dict[str, Any]], str]:

@@ -64,6 +64,7 @@ _OF_FLAGGED = (
     "assignee",
 )  # fmt: skip
 # What somebody who has the order may still have to do something about.
+_OF_MINE = ("assignee", "created_at", "id", "snoozed_at", "snoozed_until")
 _UNSETTLED = f"({_OPEN_STATES} OR ({_NEEDS_DECISION}))"
 UNSETTLED = sa.text(_UNSETTLED)
 # Finished for everybody, with a log that did not leave yet: see `storage.retention`.
@@ -88,7 +89,7 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_open", *_LATENESS, sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_following", "id", sqlite_where=sa.text(_OPEN_STATES)),
         sa.Index("ix_orders_flagged", *_OF_FLAGGED, sqlite_where=FLAGGED),
-        sa.Index("ix_orders_created", "created_at", "id"),
+        sa.Index("ix_orders_created", "created_at", "id", "po_folded"),
         sa.Index("ix_orders_state", "state", "created_at"),
         sa.Index("ix_orders_type", "type", "created_at"),
         sa.Index("ix_orders_source", "source", "created_at"),
@@ -103,9 +104,7 @@ class Orders(StoredRow, table=True):
         sa.Index("ix_orders_claimed", "notice", "created_at", "id", sqlite_where=sa.text(_CLAIMED)),
         sa.Index("ix_orders_snoozed", "snoozed_at", sqlite_where=sa.text("snoozed_at IS NOT NULL")),
         sa.Index("ix_orders_assignee", "assignee", "created_at", sqlite_where=sa.text("assignee IS NOT NULL")),
-        sa.Index(
-            "ix_orders_mine", "assignee", "created_at", sqlite_where=sa.text(f"assignee IS NOT NULL AND {_UNSETTLED}")
-        ),
+        sa.Index("ix_orders_mine", *_OF_MINE, sqlite_where=sa.text(f"assignee IS NOT NULL AND {_UNSETTLED}")),
         sa.Index("ix_orders_approval", "created_at", sqlite_where=sa.text(_UNAPPROVED)),
         sa.Index("ix_orders_finished", "quiet_since", "id", sqlite_where=sa.text(_FINISHED)),
     )

@@ -1,4 +1,4 @@
-"""Widens the index of orders that need a decision by all that is read of many of them.
+"""Widens indexes of orders by what is read of many orders in their order, so that no order's row is.
 
 Each part has its own steps, there and back.
 """
@@ -12,12 +12,26 @@ branch_labels = None
 depends_on = None
 
 FLAGGED = "attention IS NOT NULL AND acknowledged_at IS NULL"
-OF_FLAGGED = [
-    *("created_at", "id", "po_number", "attention_reason", "currency", "value_minor"),
-    *("snoozed_at", "snoozed_until", "assignee"),
-]
-WIDENED: tuple[tuple[str, str, list[str], str], ...] = (("ix_orders_flagged", "orders", OF_FLAGGED, FLAGGED),)
-"""Name, table, columns and condition of each index that had its first column alone until now."""
+UNSETTLED = f"(state NOT IN ('Completed', 'Cancelled', 'Refused') OR ({FLAGGED}))"
+WIDENED: tuple[tuple[str, list[str], list[str], str], ...] = (
+    ("ix_orders_created", ["created_at", "id"], ["po_folded"], ""),
+    (
+        "ix_orders_flagged",
+        ["created_at"],
+        [
+            *("id", "po_number", "attention_reason", "currency", "value_minor"),
+            *("snoozed_at", "snoozed_until", "assignee"),
+        ],
+        FLAGGED,
+    ),
+    (
+        "ix_orders_mine",
+        ["assignee", "created_at"],
+        ["id", "snoozed_at", "snoozed_until"],
+        f"assignee IS NOT NULL AND {UNSETTLED}",
+    ),
+)
+"""Name, columns, more columns and condition of each index of orders that holds more of what is read by it now."""
 
 
 def upgrade() -> None:
@@ -25,20 +39,19 @@ def upgrade() -> None:
 
 
 def _widen_indexes() -> None:
-    for name, table, columns, condition in WIDENED:
-        op.drop_index(name, table)
-        _index(name, table, columns, condition)
-
-
-def _index(name: str, table: str, columns: list[str], condition: str) -> None:
-    where = sa.text(condition)
-    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
+    for name, columns, more, condition in WIDENED:
+        _make_anew(name, columns + more, condition)
 
 
 def _narrow_indexes() -> None:
-    for name, table, columns, condition in reversed(WIDENED):
-        op.drop_index(name, table)
-        _index(name, table, columns[:1], condition)
+    for name, columns, _, condition in reversed(WIDENED):
+        _make_anew(name, columns, condition)
+
+
+def _make_anew(name: str, columns: list[str], condition: str) -> None:
+    where = sa.text(condition) if condition else None
+    op.drop_index(name, "orders")
+    op.create_index(name, "orders", columns, sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:
