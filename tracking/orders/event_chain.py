@@ -9,7 +9,6 @@ line_changes, detail, the hash before. Times are in UTC to the microsecond, the 
 spaced as Python's `json` does it by default: so are the texts in the store's JSON columns, which can be hashed as read.
 """
 
-import functools
 import hashlib
 import hmac
 import json
