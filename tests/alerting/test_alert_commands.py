@@ -47,7 +47,8 @@ def test_each_service_is_tried_and_said_to_take_it_or_not(monkeypatch: pytest.Mo
         ]
         http.refuses = True
         output = call("test", "--rule", "late", code=1)
-        assert [line.split() for line in output.splitlines()[1:]] == [["json", "not", "taken"], ["mailto", "taken"]]
+        said = [line.split(maxsplit=1)[1].strip() for line in output.splitlines()[1:]]
+        assert said == ["not taken: it answers 500", "taken"]
     assert http.titles == ["[SANDBOX] Test: an alert"]
     assert [subject for subject, _ in smtp.got] == ["[SANDBOX] Test: an alert", "[SANDBOX] Test: Order is late"]
     assert http.got[0]["message"].splitlines()[-1] == "https://console.example.com/ops"

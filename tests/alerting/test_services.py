@@ -69,8 +69,37 @@ def test_what_a_service_raises_and_logs_leaves_no_trace_of_its_address(caplog: p
     [nobody_there] = load_services(SecretStr(HTTP))
     message = Message("title", "body", Gravity.WARNING)
     assert [service.send(message) for service in (nobody_there, Service("broken", Breaks()))] == [False, False]
-    assert caplog.messages == ["alert not sent service=broken error=ValueError"]
+    assert caplog.messages == [
+        "alert not sent service=json: connection refused: nothing listens there",
+        "alert not sent service=broken error=ValueError",
+    ]
     assert "kanari" not in repr(nobody_there)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("Failed to send JSON POST notification: Verification Failed., error=401.", "it answers 401"),
+        ("url: /kanari (Caused by SSLError(... certificate verify failed: ...))", "its certificate is refused"),
+        ("Caused by SSLError(SSLError(1, '[SSL: WRONG_VERSION_NUMBER] ...'))", "it does not speak TLS as we do"),
+        ("Caused by ProxyError('Unable to connect to proxy', ...)", "the proxy does not connect to it"),
+        ("[Errno -2] Name or service not known", "its host name cannot be resolved (DNS)"),
+        ("Read timed out. (read timeout=4.0)", "no answer in time"),
+        ("Socket Exception: (535, b'5.7.8 kanari')", "the mail server answers 535"),
+        ("kanari", "no connection"),
+    ],
+)
+def test_why_a_message_was_not_taken_is_told_in_words_of_ours(said: str, cause: str) -> None:
+    class Refuses:
+        def notify(self, **_: Any) -> bool:
+            logging.getLogger("apprise").warning("A Connection error occurred sending JSON notification to kanari.")
+            logging.getLogger("apprise").debug(said)
+            return False
+
+    load_services(SecretStr(HTTP))
+    service = Service("json", Refuses())
+    assert not service.send(Message("title", "body", Gravity.WARNING))
+    assert service.cause == cause
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there is no imghdr any more")

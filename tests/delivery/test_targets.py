@@ -1,8 +1,11 @@
 import asyncio
+import errno
 import ipaddress
+import socket
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 from fakes import NOW
 from hypothesis import given
@@ -147,6 +150,23 @@ def test_what_does_not_answer_in_time_or_refuses_is_said_in_words(receiver: Rece
         "no connection: it does not speak TLS as we do",
         "connection refused: nothing listens there",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (socket.gaierror(-2, "kanari"), "its host name cannot be resolved (DNS)"),
+        (OSError(errno.ENETUNREACH, "kanari"), "no network leads there from here"),
+        (PermissionError(errno.EPERM, "kanari"), "this machine lets no connection out"),
+        (httpcore.ConnectTimeout("kanari"), "it could not be connected to within 5 seconds"),
+    ],
+)
+def test_why_there_is_no_connection_is_said_in_words(fault: Exception, words: str) -> None:
+    async def resolve(*_: object) -> list[str]:
+        raise fault
+
+    reply = asyncio.run(Poster(resolve=resolve).post(Target("http", "x.example.com", 80, "/"), "{}", {}))
+    assert reply.error == words
 
 
 def test_how_long_a_receiver_asks_to_be_left_alone() -> None:

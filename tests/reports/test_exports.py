@@ -78,13 +78,19 @@ def test_no_text_of_an_order_is_a_formula_in_an_export(store: Database, po_numbe
 
 
 @pytest.mark.parametrize(
-    "text", ["00123", "123456789012", "1E5", "12.3e+4", "12345.0", "3-24", "2026-11-23", "1/2", "24.12.2026"]
+    "text",
+    [
+        *("00123", "123456789012", "1E5", "12.3e+4", "12345.0", "1,000", "1.000.000", "1 000,5", "5%", "$5", "(5)"),
+        *("3-24", "2026-11-23", "1/2", "24.12.2026", "MAR1", "Feb-01", "1 Dez", "SEPT2", "10:30", "TRUE", "wahr"),
+    ],
 )
 def test_an_identifier_that_a_spreadsheet_would_make_a_number_stays_a_text(text: str) -> None:
     assert wording.spreadsheet_identifier(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("value", ["A-1", "123", "FT-20261123-ABCDEF", "GCP-00123", "E5", None, 7])
+@pytest.mark.parametrize(
+    "value", ["A-1", "123", "0", "FT-20261123-ABCDEF", "GCP-00123", "E5", "MARS1", "MAR-A1", "10:3", None, 7]
+)
 def test_any_other_identifier_stays_as_it_is(value: object) -> None:
     assert wording.spreadsheet_identifier(value) == value
 

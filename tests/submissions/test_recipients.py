@@ -85,6 +85,7 @@ def test_an_address_that_somebody_can_have_is_taken(text: str) -> None:
         ("ann@example.com; ben@example.com", "each recipient into a row of their own"),
         ("Ann <ann@example.com>", "without a name, brackets or mailto:"),
         ("ann@example", "such as name@example.com"),
+        ("ann@example.con", "ends in .con, as no address does; did you mean .com?"),
     ],
 )
 def test_what_to_do_about_an_address_is_said(text: str, words: str) -> None:
@@ -186,7 +187,7 @@ def test_a_date_whose_month_is_not_clear_is_asked_about(text: str, clear: bool) 
     assert clear or "which of 1 and 2 is the month?" in found["DeliveryDate"]
 
 
-@pytest.mark.parametrize("text", ["1.23457E+17", "12345.0", "Mar-24", "nan", "#N/A", "A\u200b", "A\u00a01"])
+@pytest.mark.parametrize("text", ["1.23457E+17", "12345.0", "Mar-24", "nan", "#N/A", "A\u200b", "A\u00a01", "-", "?!"])
 def test_a_po_number_that_a_spreadsheet_altered_is_refused_in_json_too(text: str) -> None:
     raw = {"Type": "Links", "PONumber": text, "LineItems": [{"ProductId": "CVS", "Value": 10, "Quantity": 1}]}
     with pytest.raises(InvalidSubmission, match="PONumber"):

@@ -290,7 +290,9 @@ def test_rows_in_another_encoding_are_named_beside_all_else() -> None:
     assert "CSV UTF-8" in told[0]
 
 
-@pytest.mark.parametrize("name", ["M\u00c3\u00bcller", "Ren\u00c3\u00a9", "Ann\u00e2\u20ac\u2122s"])
+@pytest.mark.parametrize(
+    "name", ["M\u00c3\u00bcller", "Ren\u00c3\u00a9", "Ann\u00e2\u20ac\u2122s", "M&uuml;ller", "Ann &#38; Ben"]
+)
 def test_letters_read_in_the_wrong_encoding_are_asked_about(name: str) -> None:
     told = problems(
         "Type,ProductId,Value,Quantity,Email,To,FromName\n" + f"DigitalDelivery,AMAZON,10,1,a@example.com,{name},Ben\n"
@@ -302,6 +304,7 @@ def test_letters_read_in_the_wrong_encoding_are_asked_about(name: str) -> None:
     "name",
     [
         "M\u00fcller",
+        "Ann & Ben; Carl",
         "Ren\u00e9",
         "CAF\u00c9\u2026",
         "\u041d\u0438\u043a\u0430",

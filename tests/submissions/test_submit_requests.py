@@ -260,10 +260,12 @@ def test_a_wrong_cell_is_told_by_row_and_column(row: str, told: str) -> None:
     assert problem.startswith(told)
 
 
-def test_a_delivery_date_in_the_past_is_refused() -> None:
+def test_a_delivery_date_in_the_past_or_beyond_what_anybody_plans_is_refused() -> None:
     header = "Type,ProductId,Value,Quantity,Email,To,FromName,DeliveryDate"
     told = problems(read(f"{header}\nDigitalDelivery,CVS,10,1,a@example.com,Ann,Ben,2026-11-22\n"))
     assert told == ["row 2, DeliveryDate: 2026-11-22 lies in the past; leave it empty to deliver at once"]
+    told = problems(read(f"{header}\nDigitalDelivery,CVS,10,1,a@example.com,Ann,Ben,2206-12-24\n"))
+    assert told == ["row 2, DeliveryDate: 2206-12-24 lies more than 3 years ahead: check the year"]
 
 
 def test_shipping_is_checked_against_what_the_provider_offers() -> None:

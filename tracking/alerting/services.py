@@ -6,12 +6,14 @@ What Apprise logs may hold an address, and so may what is raised: neither leaves
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,25 +31,63 @@ INSTALL = "pip install 'fulfillment-tracking[alerts]'"
 _TALKATIVE = ("apprise", "urllib3.connectionpool", "urllib3.util.retry", "requests")
 
 
+# Why a message was not taken, as Apprise says it nowhere but in its log; the first that fits is told, in these words.
+_CAUSES = (
+    (r"error[=:] ?([1-5]\d\d)\b", "it answers {}"),
+    (r"certificate.verify.failed", "its certificate is refused"),
+    (r"SSLError|\[SSL", "it does not speak TLS as we do"),
+    (r"ProxyError|connect to proxy", "the proxy does not connect to it"),
+    (r"name.?resolution|name or service not known|getaddrinfo", "its host name cannot be resolved (DNS)"),
+    (r"connection refused|\bECONNREFUSED\b", "connection refused: nothing listens there"),
+    (r"unreachable", "no network leads there from here"),
+    (r"timed out|timeout", "no answer in time"),
+    (r"\(([45]\d\d), b['\"]", "the mail server answers {}"),
+    (r"connection (?:error|reset)|connection unexpectedly closed", "no connection"),
+)
+_UNSAID = "it was not taken, and Apprise does not say why"
+
+
+# Apprise sends in threads of its own, which have the context of who asks.
+_HEARD: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+
+
 class _Silence(logging.Filter):
-    """Drops what such a logger says, and counts its warnings: Apprise says nowhere else that a file has a fault."""
+    """Drops what such a logger says, and counts its warnings: Apprise says nowhere else that a file has a fault.
+
+    Notes what it says of a message in `_HEARD`, which never leaves this module.
+    """
 
     warnings = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Count it, and drop it."""
         self.warnings += record.levelno >= logging.WARNING
+        if (heard := _HEARD.get()) is not None:
+            heard.append(record.getMessage())
         return False
+
+
+def _cause(heard: Iterable[str]) -> str:
+    """Why a message was not taken, in words of ours: what is said may hold an address."""
+    text = "\n".join(heard)
+    for pattern, words in _CAUSES:
+        if match := re.search(pattern, text, re.IGNORECASE):
+            return words.format(*match.groups())
+    return _UNSAID
 
 
 _SILENCE = _Silence()
 
 
 class Service:
-    """One service: `name` is that of its kind, such as "mailto", numbered where there are several of it."""
+    """One service: `name` is that of its kind, such as "mailto", numbered where there are several of it.
+
+    `cause` says why it did not take the last message, None where it did.
+    """
 
     def __init__(self, name: str, apprise: Any) -> None:
         self.name = name
+        self.cause: str | None = None
         self._apprise = apprise
 
     def __repr__(self) -> str:
@@ -56,13 +96,21 @@ class Service:
 
     def send(self, message: Message) -> bool:
         """Send the message; False where it was not taken. Raises nothing, and takes as long as the service does."""
+        heard = list[str]()
+        listening = _HEARD.set(heard)
         try:
             sent = self._apprise.notify(
                 title=message.title, body=message.body, notify_type=message.gravity.value, body_format="text"
             )
         except Exception as exc:  # noqa: BLE001 - whatever a service raises may hold its address
             log.warning("alert not sent service=%s error=%s", self.name, type(exc).__name__)
+            self.cause = _cause([*heard, repr(exc)])
             return False
+        finally:
+            _HEARD.reset(listening)
+        before, self.cause = self.cause, None if sent else _cause(heard)
+        if self.cause not in {None, before}:
+            log.warning("alert not sent service=%s: %s", self.name, self.cause)
         return bool(sent)
 
     def start(self, message: Message) -> Future[bool]:
@@ -85,6 +133,7 @@ def load_services(addresses: SecretStr | None, console_url: str | None = None, f
         return []
     for name in _TALKATIVE:
         logging.getLogger(name).addFilter(_SILENCE)
+    logging.getLogger(_TALKATIVE[0]).setLevel(logging.DEBUG)  # at which it says why; the filter lets nothing through
     try:
         _import_quietly()
         import apprise  # noqa: PLC0415 - an extra, which those without alerts need not have

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
 import logging
@@ -129,6 +130,8 @@ class Poster:
         try:
             async with asyncio.timeout(self._seconds) as whole:
                 return await self._post(target, payload.encode(), headers, whole)
+        except httpcore.ConnectTimeout:
+            return Reply(error=f"it could not be connected to within {CONNECT_SECONDS:g} seconds")
         except (TimeoutError, httpcore.TimeoutException):
             return Reply(error=f"no answer within {self._seconds:g} seconds")
         except TargetRefused as exc:
@@ -198,6 +201,10 @@ def _reason(error: Exception) -> str:
                 return "connection refused: nothing listens there"
             case ConnectionResetError() | BrokenPipeError():
                 return "the connection broke off"
+            case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH | errno.ENETDOWN | errno.EADDRNOTAVAIL):
+                return "no network leads there from here"
+            case PermissionError():
+                return "this machine lets no connection out"
     if isinstance(error, httpcore.RemoteProtocolError):
         return "it closed the connection without an answer, or answered with no HTTP"
     return "no connection"

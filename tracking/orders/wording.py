@@ -341,14 +341,24 @@ def spreadsheet_safe(value: Any) -> Any:
     return f"'{value}" if formula else value
 
 
-# What a spreadsheet takes for a number or a date: zeros in front, too many digits, an exponent, 3-24.
-_MADE_A_NUMBER = re.compile(
-    r"0[0-9]+|[0-9]{12,}|[0-9.]+E[+-]?[0-9]+|[0-9]+\.[0-9]*0|[0-9]{1,4}([-/.])[0-9]{1,2}(\1[0-9]{1,4})?", re.IGNORECASE
+# What a spreadsheet takes for a number, a date or a truth: zeros in front, too many digits, an exponent, marks between
+# thousands, 3-24, 10:30, MAR1.
+_MONTH = (
+    "jan(?:uary?)?|feb(?:ruary?)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?|jän(?:ner)?|mrz|märz|mai|juni|juli|okt(?:ober)?|dez(?:ember)?"
 )
+_MADE_A_NUMBER = re.compile(
+    r"0[0-9]+|[0-9]{12,}|[0-9.]+E[+-]?[0-9]+|[0-9]+\.[0-9]*0|[0-9]{1,4}([-/.])[0-9]{1,2}(\1[0-9]{1,4})?"
+    r"|[0-9]{1,3}(?:[,.' ][0-9]{3})+(?:[.,][0-9]+)?|[0-9]{1,4}(?::[0-9]{2}){1,2}|[$€£]?[0-9.,]+ ?[%$€£]?|\([0-9.,]+\)"
+    rf"|[0-9]{{1,2}}[-/. ]?(?:{_MONTH})(?:[-/. ]?[0-9]{{2,4}})?|(?:{_MONTH})[-/. ]?[0-9]{{1,4}}"
+    "|true|false|wahr|falsch|vrai|faux",
+    re.IGNORECASE,
+)
+_DIGITS_THAT_STAY = re.compile("[1-9][0-9]{0,10}|0")
 
 
 def spreadsheet_identifier(value: Any) -> Any:
     """An identifier that a spreadsheet leaves as it is, no formula and no number; anything but a text as it is."""
-    if isinstance(value, str) and _MADE_A_NUMBER.fullmatch(value):
+    if isinstance(value, str) and _MADE_A_NUMBER.fullmatch(value) and not _DIGITS_THAT_STAY.fullmatch(value):
         return f"'{value}"
     return spreadsheet_safe(value)

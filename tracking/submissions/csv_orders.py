@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tracking.errors import InvalidSubmission
@@ -22,6 +22,7 @@ from tracking.submissions.checks.findings import Finding
 from tracking.submissions.csv_rows import Row, Sheet
 from tracking.submissions.requests import partial_lines, read_request
 
+FURTHEST_DELIVERY = timedelta(days=3 * 365)
 _GROUPS = {
     "DigitalDeliveryAddress": csv_rows.DIGITAL_COLUMNS,
     "PhysicalDeliveryAddress": csv_rows.PHYSICAL_COLUMNS,
@@ -135,7 +136,7 @@ def _group_rows(rows: Iterable[Row], digest: str, chunk: int) -> dict[str, list[
 def _read_order(
     po_number: str, rows: Sequence[Row], catalog: Catalog | None, now: datetime
 ) -> tuple[OrderRequest | None, list[Finding]]:
-    findings = [*_row_contradictions(rows), *_past_delivery_dates(rows, now)]
+    findings = [*_row_contradictions(rows), *_odd_delivery_dates(rows, now)]
     document = _order_json(po_number, [cells for _, cells in rows])
     request = None
     try:
@@ -158,12 +159,15 @@ def _row_contradictions(rows: Sequence[Row]) -> Iterator[Finding]:
                 yield Finding(number, column, message)
 
 
-def _past_delivery_dates(rows: Iterable[Row], now: datetime) -> Iterator[Finding]:
+def _odd_delivery_dates(rows: Iterable[Row], now: datetime) -> Iterator[Finding]:
     for number, cells in rows:
         at = time_or_none(cells.get("DeliveryDate"))
         if at is not None and f"{at:%Y-%m-%d}" < f"{now:%Y-%m-%d}":
             message = f"{at:%Y-%m-%d} lies in the past; leave it empty to deliver at once"
             yield Finding(number, "DeliveryDate", message)
+        elif at is not None and at > now + FURTHEST_DELIVERY:
+            years = FURTHEST_DELIVERY.days // 365
+            yield Finding(number, "DeliveryDate", f"{at:%Y-%m-%d} lies more than {years} years ahead: check the year")
 
 
 def _order_json(po_number: str, rows: Sequence[dict[str, str]]) -> dict[str, Any]:

@@ -14,6 +14,10 @@ _LOCAL = re.compile(
 )
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _TOP_LABEL = re.compile(r"xn--[a-z0-9-]+|[a-z]{2,63}", re.IGNORECASE)
+_NO_TOP_LABEL = dict.fromkeys(("con", "cmo", "ocm", "comm", "cpm", "vom", "xom", "coom"), "com") | {
+    **dict.fromkeys(("nte", "ner", "nett"), "net"),
+    **dict.fromkeys(("ogr", "rog", "orgg"), "org"),
+}
 _EMAIL = "must be an e-mail address, such as name@example.com"
 _TELEPHONE = re.compile(r"\+? ?(?:[0-9]+|\([0-9]{1,5}\)[0-9]*)(?:[ ./-]{1,3}[0-9]+|[ ./-]{0,3}\([0-9]{1,5}\)[0-9]*)*")
 _SHORTENED = re.compile(r"[0-9]+(?:[.,][0-9]*)?E[+-]?[0-9]+|[0-9]+[.,]0", re.IGNORECASE)
@@ -55,6 +59,8 @@ def email(text: str) -> str:
     local, _, domain = text.rpartition("@")
     if not _LOCAL.fullmatch(_in_ascii(local)) or len(local) > 64 or not _is_domain(domain):
         raise Unfit(_EMAIL)
+    if meant := _NO_TOP_LABEL.get(ending := domain.rpartition(".")[2].lower()):
+        raise Unfit(f"ends in .{ending}, as no address does; did you mean .{meant}?")
     return text
 
 

@@ -73,6 +73,8 @@ def po_number(text: str) -> str:
     """A PONumber that no spreadsheet altered, as far as it shows. Raises as `identifier`."""
     if problem := altered(identifier(text)):
         raise Unfit(problem)
+    if text and not any(map(str.isalnum, text)):
+        raise Unfit("holds no letter and no digit: fill it in, or leave it empty")
     return text
 
 

@@ -3,6 +3,7 @@
 Each check returns what is wrong and what to do, or None; none of them repeats the text, which may name a person.
 """
 
+import html
 import re
 import unicodedata
 
@@ -15,6 +16,7 @@ _ERROR = re.compile(
 # What a spreadsheet runs: a sign, and then what a formula can begin with. A smile begins with the sign too.
 _FORMULA = re.compile(r"""=\s*[-+("'$@{#]?\s*[\w"']""")
 _TEXT_BY_FORMULA = re.compile('="([^"]*)"')
+_ENTITY = re.compile("&(?:[a-z]{2,8}|#[0-9]{2,5}|#x[0-9a-f]{2,5});", re.IGNORECASE)
 # In the case in which programs write them: Nan is a name, and None a town.
 _PLACEHOLDER = re.compile(r"nan|NaN|NaT|<NA>|null|NULL|\(null\)|undefined|\[object Object\]")
 # What is usually written with more than one byte: Latin letters, quotation marks, dashes, the euro sign.
@@ -62,7 +64,9 @@ def placeholder(text: str) -> str | None:
 
 
 def other_encoding(text: str) -> str | None:
-    """Whether the text was read in another encoding than it was written in: "MÃ¼ller" for "Müller"."""
+    """Whether the text was read otherwise than it was written: "MÃ¼ller" or "M&uuml;ller" for "Müller"."""
+    if any(html.unescape(mark) != mark for mark in _ENTITY.findall(text)):
+        return "holds marks of a web page such as &uuml; for \u00fc: write the letters themselves"
     if text.isascii():
         return None
     try:

@@ -74,11 +74,18 @@ def try_command(
     calls = {service.name: service.start(message) for service in services}
     concurrent.futures.wait(calls.values(), timeout=SEND_SECONDS)
     taken = {name: call.result() if call.done() else None for name, call in calls.items()}
+    why = {service.name: service.cause for service in services if taken[service.name] is False}
     if as_json:
-        output.print_json([{"service": name, "taken": bool(took)} for name, took in taken.items()])
+        output.print_json(
+            [
+                {"service": name, "taken": bool(took)} | ({"cause": why[name]} if why.get(name) else {})
+                for name, took in taken.items()
+            ]
+        )
     else:
         words = {True: "taken", False: "not taken", None: f"no answer for {SEND_SECONDS:.0f} s"}
-        output.print_table(("service", "message"), ((name, words[took]) for name, took in taken.items()))
+        rows = [(name, ": ".join(filter(None, (words[took], why.get(name))))) for name, took in taken.items()]
+        output.print_table(("service", "message"), rows)
     if not all(taken.values()):
         raise typer.Exit(1)
 
