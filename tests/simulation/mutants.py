@@ -84,8 +84,10 @@ def _taken(leased_for_ever: bool) -> Plant:
     )
 
 
-def _read_strictly(body: bytes, media: str, coding: str, notes: set[str], document: dict[str, Any]) -> Any:
-    call = read_webhook_call(body, media, coding, notes, document)
+def _read_strictly(
+    body: bytes, media: str, coding: str, notes: set[str], document: dict[str, Any], source: str | None
+) -> Any:
+    call = read_webhook_call(body, media, coding, notes, document, source)
     if notes or call.reason:
         raise CallbackRefused("the body cannot be read", rule="address")
     return call

@@ -87,6 +87,46 @@ def test_a_pause_lets_more_gather() -> None:
     assert asyncio.run(run()) == [[1], [2, 3]]
 
 
+@pytest.mark.parametrize(("gather", "batches"), [(0.0, [[1], [2, 3]]), (10.0, [[1, 2, 3]])])
+def test_what_arrives_turn_by_turn_is_let_in_where_that_is_asked_for(gather: float, batches: list[list[int]]) -> None:
+    async def run() -> list[list[int]]:
+        seen: list[list[int]] = []
+
+        async def work(items: list[int]) -> list[int]:
+            seen.append(items)
+            await turns()
+            return items
+
+        batcher = Batcher(work, gather=gather)
+        tasks: list[asyncio.Task[int]] = []
+        for item in (1, 2, 3):
+            tasks.append(asyncio.create_task(batcher.submit(item)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        return seen
+
+    assert asyncio.run(run()) == batches
+
+
+def test_a_stream_without_end_is_cut_after_the_time() -> None:
+    async def run() -> None:
+        begun = asyncio.Event()
+
+        async def work(items: list[int]) -> list[int]:
+            begun.set()
+            return items
+
+        batcher = Batcher(work, gather=0.01)
+        tasks: list[asyncio.Task[int]] = []
+        while not begun.is_set():
+            tasks.append(asyncio.create_task(batcher.submit(len(tasks))))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*tasks) == list(range(len(tasks)))
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
 def test_an_error_goes_to_every_caller_of_its_round_and_to_no_other() -> None:
     async def story(rounds: Rounds) -> None:
         failed = rounds.start(1, 2)

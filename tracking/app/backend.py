@@ -16,6 +16,7 @@ import httpx
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from tracking.alerting.starting import make_notifier
 from tracking.api.callers.use import FLUSH_SECONDS as USE_FLUSH_SECONDS
@@ -64,6 +65,7 @@ from tracking.team.imports import placing
 from tracking.team.job_runner import JobRunner
 from tracking.team.plans import Act
 from tracking.webhooks import address_book, addresses
+from tracking.webhooks.entrance import Entrance
 from tracking.webhooks.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -176,12 +178,15 @@ class Backend:
         prefixes = path_prefixes(base_path, self.settings.public_url)
         return [Route(prefix + path, endpoint) for prefix in prefixes for path, endpoint in endpoints.items()]
 
-    def asgi(self, *, lifespan: bool = True) -> Starlette:
+    def asgi(self, *, lifespan: bool = True) -> ASGIApp:
         """Make an ASGI application of its own, for a worker without pages."""
         application = Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
         # A redirect would repeat the caller's Host, and tell some addresses below /webhooks from others.
         application.router.redirect_slashes = False
-        return application
+        if Role.WEBHOOKS not in self.settings.roles:
+            return application
+        bases = [prefix + WEBHOOK_PATH.rstrip("/") for prefix in path_prefixes("", self.settings.public_url)]
+        return Entrance(application, self.receiver, bases)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:

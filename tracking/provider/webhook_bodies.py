@@ -49,6 +49,7 @@ def read_webhook_call(
     content_encoding: str = "",
     notes: set[str] | None = None,
     document: dict[str, Any] | None = None,
+    source: str | None = None,
 ) -> WebhookCall:
     """Reads what there is to read in the body of a webhook call; both headers are hints as well.
 
@@ -57,7 +58,7 @@ def read_webhook_call(
     unpacked = _unpacked(body, content_encoding)
     members = None if unpacked is None else _members(unpacked, _charset(content_type))
     if members is None:
-        return WebhookCall(None, None, None, None, hashlib.sha256(body).hexdigest(), "the body cannot be read")
+        return WebhookCall(None, None, None, None, hashlib.sha256(body).hexdigest(), "the body cannot be read", source)
     if document is not None:
         document.update(members)
     fields = Fields(members, notes=notes)
@@ -70,7 +71,7 @@ def read_webhook_call(
     reason = None if provider_id or po_number else "the body names no order"
     if action not in {None, FULFILLMENT_COMPLETE}:
         reason = f"its action is not {FULFILLMENT_COMPLETE}: no more than a reason to poll"
-    return WebhookCall(action, provider_id, po_number, fields.time("Timestamp"), digest_of(identity), reason)
+    return WebhookCall(action, provider_id, po_number, fields.time("Timestamp"), digest_of(identity), reason, source)
 
 
 def _stamp(raw: Any) -> str | None:

@@ -13,8 +13,8 @@ its address can only be judged with the store; while that cannot be read, right 
 orders get the same 503, which tells a stranger of the store's health what /healthz tells as well, and nothing of any
 order. 404 would lose the claims of the right ones.
 
-What comes while calls are being committed is committed in one batch, repeats of one another as one, and calls that name
-no PONumber are looked up in batches, so that a flood of either is a few statements' work.
+What comes together, or while calls are being committed, is committed in one batch, repeats of one another as one, and
+calls that name no PONumber are looked up in batches, so that a flood of either is a few statements' work.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -58,6 +58,7 @@ SECONDS_TO_READ = 5
 ACCEPTED, REFUSED = Response(status_code=204), Response(status_code=404)
 LOOKUPS_PER_BATCH = 5000
 CALLS_PER_BATCH = 256
+GATHER_SECONDS = 0.01  # while calls arrive one upon the other
 SLOW_LOOKUP_PAUSE = 0.25  # seconds, of sources over their limit: reads of the store hold its writer up
 Lookup = tuple[str, str | None]  # the hash of an address's token, and the provider's id that the body names
 PoNumbers = tuple[str | None, str | None]  # the PONumbers of both
@@ -93,15 +94,14 @@ class Receiver:
         self._database, self._planner, self._clock, self._wake = database, planner, clock, wake
         self._secrets, self._findings = tuple(secrets), findings or Findings()
         self._refusals, self._read_slots = RefusalLog(database), ReadSlots()
-        self._commits = Batcher(self._commit_batch, most=CALLS_PER_BATCH)
+        self._commits = Batcher(self._commit_batch, most=CALLS_PER_BATCH, gather=GATHER_SECONDS)
         self._lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH)
         self._slow_lookups = Batcher(self._po_numbers, most=LOOKUPS_PER_BATCH, pause=SLOW_LOOKUP_PAUSE)
         self.accepted = self.refused = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive)
-        response = await self._answer(request)
+        response = await self._answer(scope, receive)
         # Where the server has closed the connection over a broken body, some transports raise when they are written to.
         with contextlib.suppress(RuntimeError):
             await response(scope, receive, send)
@@ -110,23 +110,25 @@ class Receiver:
         """Store what was counted of refusals and not stored yet."""
         await self._refusals.flush(self._clock())
 
-    async def _answer(self, request: Request) -> Response:
-        source = source_of(request.client.host if request.client else None)
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        client = scope.get("client")
+        source = source_of(client[0] if client else None)
         exhausted = self._refusals.exhausted(source, self._clock())
         body = _Body(LARGEST_BODY_OVER_LIMIT if exhausted else LARGEST_BODY)
         try:
             async with self._read_slots.slot(source, SECONDS_TO_READ):
-                content = await body.read(request, body.largest if exhausted else LARGEST_DRAINED)
-            call = await self._authenticate(request, content, self._slow_lookups if exhausted else self._lookups)
-            if await self._commit(replace(call, source=source or None), body.size) == "refused":  # recorded by then
+                content = await body.read(receive, body.largest if exhausted else LARGEST_DRAINED)
+            lookups = self._slow_lookups if exhausted else self._lookups
+            call = await self._authenticate(scope, content, source or None, lookups)
+            if await self._commit(call, body.size) == "refused":  # recorded by then
                 self.refused += 1
                 self._refusals.count(RefusalRule.ANOTHER_ORDER)
                 return REFUSED
         except CallbackRefused as exc:
-            return await self._refuse(request, source, exc, body.size)
+            return await self._refuse(scope, source, exc, body.size)
         except TimeoutError:
             why = f"the body took longer than {SECONDS_TO_READ} s, or gave way to others"
-            return await self._refuse(request, source, CallbackRefused(why, rule=RefusalRule.TOO_SLOW), body.size)
+            return await self._refuse(scope, source, CallbackRefused(why, rule=RefusalRule.TOO_SLOW), body.size)
         except ClientDisconnect:
             return REFUSED
         except StoreError as exc:
@@ -134,20 +136,22 @@ class Receiver:
             return Response(status_code=503)
         return ACCEPTED
 
-    async def _authenticate(self, request: Request, body: bytes, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:
+    async def _authenticate(
+        self, scope: Scope, body: bytes, source: str | None, lookups: Batcher[Lookup, PoNumbers]
+    ) -> WebhookCall:
         """Make sure that the address is that of an order; what the body says is a hint and turns nothing away."""
-        headers, notes, document, now = request.headers, set[str](), dict[str, Any](), self._clock()
-        media, coding = headers.get("content-type", ""), headers.get("content-encoding", "")
-        call = read_webhook_call(body, media, coding, notes, document)
-        call = await self._proven(request, call, lookups)
+        notes, document, now = set[str](), dict[str, Any](), self._clock()
+        media, coding = _header(scope, b"content-type"), _header(scope, b"content-encoding")
+        call = read_webhook_call(body, media, coding, notes, document, source)
+        call = await self._proven(scope, call, lookups)
         self._findings.note("webhook", notes | ({call.reason} if call.reason else set()), now)
         self._findings.sightings.note_webhook(document, media, now)
         return call
 
-    async def _proven(self, request: Request, call: WebhookCall, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:
-        token = request.path_params.get("token", "")
-        if request.method != "POST":
-            raise CallbackRefused(f"method {request.method[:10]}", rule=RefusalRule.METHOD)
+    async def _proven(self, scope: Scope, call: WebhookCall, lookups: Batcher[Lookup, PoNumbers]) -> WebhookCall:
+        token, method = scope["path_params"].get("token", ""), scope["method"]
+        if method != "POST":
+            raise CallbackRefused(f"method {method[:10]}", rule=RefusalRule.METHOD)
         if len(token) != addresses.TOKEN_LENGTH:
             raise CallbackRefused("no such address", rule=RefusalRule.ADDRESS)
         # As much work for an order that does not exist as for one that does.
@@ -222,10 +226,15 @@ class Receiver:
             log.exception("calls that came together cannot be recorded together")
         return [outcome for one in received for outcome in await self._record([one])]
 
-    async def _refuse(self, request: Request, source: str, refusal: CallbackRefused, size: int) -> Response:
+    async def _refuse(self, scope: Scope, source: str, refusal: CallbackRefused, size: int) -> Response:
         self.refused += 1
-        await self._refusals.record(refusal, source, method=request.method, size=size, now=self._clock())
+        await self._refusals.record(refusal, source, method=scope["method"], size=size, now=self._clock())
         return REFUSED
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """The first header of this name, in small letters as ASGI has them; "" where there is none."""
+    return next((value.decode("latin-1") for each, value in scope["headers"] if each == name), "")
 
 
 @dataclass(slots=True)
@@ -235,19 +244,22 @@ class _Body:
     largest: int
     size: int = 0
 
-    async def read(self, request: Request, last: int) -> bytes:
+    async def read(self, receive: Receive, last: int) -> bytes:
         """Read the body, a larger one up to the byte `last` without storing it, so that the answer arrives.
 
         Raises:
             CallbackRefused: it was too large.
+            ClientDisconnect: the caller was gone before it was whole.
         """
-        content = bytearray()
-        async for chunk in request.stream():
+        content, more = bytearray(), True
+        while more and self.size <= last:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             self.size += len(chunk)
             if self.size <= self.largest:
                 content += chunk
-            elif self.size > last:
-                break
         if self.size > self.largest:
             why = f"the body is larger than {self.largest // 1024} kB ({self.size} bytes read)"
             raise CallbackRefused(why, rule=RefusalRule.TOO_LARGE)

@@ -1,0 +1,29 @@
+"""Entrance: hands a call of an order's address to the receiver without a way through the application's router.
+
+The router and its middlewares would do nothing for such a call that the server does not do, and take as long over it
+as its body and its proof together.
+"""
+
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Entrance:
+    """ASGI application: the receiver for POST and all else at `BASE/{token}`, the `application` for everything else.
+
+    `bases` are the paths of the addresses without the token and the slash before it. What the application's routes say
+    of such a path is the same.
+    """
+
+    def __init__(self, application: ASGIApp, receiver: ASGIApp, bases: Iterable[str]) -> None:
+        self._application, self._receiver, self._bases = application, receiver, frozenset(bases)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            base, _, token = scope["path"].rpartition("/")
+            if base in self._bases:
+                await self._receiver({**scope, "path_params": {"token": token}}, receive, send)
+                return
+        await self._application(scope, receive, send)
