@@ -50,6 +50,12 @@ def test_every_part_of_an_event_is_in_its_hash(other: dict[str, Any]) -> None:
     assert one(replace(EVENT, **other)) != one()
 
 
+def test_json_is_written_as_the_standard_library_does() -> None:
+    document = {"b": [1, 2.5, None, True], "a": {"żółw": '"\n', "1": {}}, "c": []}
+    assert chain.as_json(document) == json.dumps(document)
+    assert chain.canonical(document) == json.dumps(document, sort_keys=True)
+
+
 def test_place_order_and_predecessor_are_in_the_hash() -> None:
     assert len({one(), one(po_number="po2"), one(head="1"), one(count=7)}) == 4
 

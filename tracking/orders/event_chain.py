@@ -29,17 +29,17 @@ contents_of = itemgetter(*map(LINE_COLUMNS.index, CONTENT_FIELDS))
 _line_facts = attrgetter(*LINE_FIELDS)
 
 
-def _canonical_encoder() -> Callable[[Any], str]:
-    """Build what writes the canonical JSON: `json` would build its encoder in C anew for each of the many documents."""
-    plain = json.JSONEncoder(sort_keys=True)
+def _encoder(*, sort_keys: bool) -> Callable[[Any], str]:
+    """Build what writes JSON as `json` does: that would build its encoder in C anew for each of the many documents."""
+    plain = json.JSONEncoder(sort_keys=sort_keys)
     build = getattr(json.encoder, "c_make_encoder", None)
     if build is None:
         return plain.encode
-    chunks = build(None, plain.default, quoted, None, ": ", ", ", True, False, True)
+    chunks = build(None, plain.default, quoted, None, ": ", ", ", sort_keys, False, True)
     return lambda document: "".join(chunks(document, 0))
 
 
-canonical = _canonical_encoder()
+canonical, as_json = _encoder(sort_keys=True), _encoder(sort_keys=False)
 
 
 def _document(facts: Mapping[str, Any]) -> str:
@@ -134,9 +134,11 @@ def event_entries(po_number: str, head: str, count: int, events: Iterable[Event]
 
 def chain_entry(row: Mapping[Any, Any]) -> Entry:
     """The entry that a row of the log holds."""
-    times = (hashed_time(row[name]) for name in ("happened_at", "learned_at"))
-    documents = (canonical(row[name]) for name in ("changes", "line_changes", "detail"))
-    return Entry._make((row["seq"], row["kind"], row["witness"], *times, *documents, row["previous"]))
+    learned = hashed_time(row["learned_at"])
+    happened = learned if row["happened_at"] is row["learned_at"] else hashed_time(row["happened_at"])
+    lines = canonical(row["line_changes"]) if row["line_changes"] else _NONE
+    documents = _document(row["changes"]), lines, _document(row["detail"])
+    return Entry(row["seq"], row["kind"], row["witness"], happened, learned, *documents, row["previous"])
 
 
 def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, PoolProxiedConnection
 
 from tracking.errors import Problem, SettingsError, StoreBusy, StoreError, StoreUnusable, TooSlow, causes_of
+from tracking.orders.event_chain import as_json
 from tracking.storage.migrations import HEAD
 from tracking.storage.sqlite import journal
 from tracking.storage.sqlite.driver import dbapi
@@ -41,13 +42,19 @@ def make_engine(url: str, *, writes: bool) -> Engine:
         options = {} if writes else {"postgresql_readonly": True}
         _check_driver()
         return sa.create_engine(
-            url, hide_parameters=True, pool_pre_ping=True, pool_size=1 if writes else 8, execution_options=options
+            url,
+            hide_parameters=True,
+            json_serializer=as_json,
+            pool_pre_ping=True,
+            pool_size=1 if writes else 8,
+            execution_options=options,
         )
     engine = sa.create_engine(
         url,
         module=dbapi,
         hide_parameters=True,
         json_deserializer=decode_json,
+        json_serializer=as_json,
         connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False, "isolation_level": None},
         **({"poolclass": NullPool} if writes else {"pool_size": 8, "max_overflow": 32}),
     )

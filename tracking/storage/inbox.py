@@ -12,6 +12,7 @@ from sqlalchemy.engine import RowMapping
 from tracking.orders.model import Submission
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
+from tracking.storage.sqlite import many_rows
 from tracking.storage.tables import ADDRESSES, CALLBACKS, OPEN, ORDERS, insert_for
 
 REFUSALS_STORED = 1000
@@ -57,7 +58,7 @@ def record_webhook_call(
 def record_webhook_calls(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store these webhook calls, each with all its columns; one that is stored already is counted as repeated."""
     if rows:
-        connection.execute(upsert_webhook_call(connection.dialect.name, returning=False), rows)
+        many_rows.write(connection, upsert_webhook_call(connection.dialect.name, returning=False), rows)
 
 
 def stored_digests(connection: Connection, digests: Sequence[str]) -> set[str]:

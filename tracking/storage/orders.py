@@ -25,6 +25,7 @@ from tracking.storage.integration import late_orders, notifications
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
 from tracking.storage.retention.checkpoints import keep_facts
 from tracking.storage.search import texts
+from tracking.storage.sqlite import many_rows
 from tracking.storage.tables import EVENTS, LINES, OPEN, ORDERS
 
 _TOO_FAR = or_(ORDERS.c.next_look_at > LIMIT, ORDERS.c.lease_until > LIMIT)
@@ -246,7 +247,7 @@ def together(connection: Connection) -> Iterator[None]:
 def _write_gathered(connection: Connection) -> None:
     if gathered := connection.info.get(_TOGETHER):
         for (statement, _), rows in gathered.items():
-            connection.execute(statement, rows)
+            many_rows.write(connection, statement, rows)
         gathered.clear()
 
 

@@ -65,4 +65,4 @@ def _names_another(stored: orders.StoredOrder, call: WebhookCall) -> bool:
 def _row(one: Received, order_id: int, now: datetime) -> dict[str, Any]:
     values = dict(zip(_NAMES, _values(one.call), strict=True))
     outcome = {"outcome": "accepted", "size": one.size, "rule": None, "order_id": order_id, "repeats": one.times - 1}
-    return values | outcome | {"received_at": now, "last_at": now}
+    return values | outcome | {"method": "POST", "received_at": now, "last_at": now}

@@ -1,5 +1,6 @@
 """Times: aware and in UTC on every engine; SQLite, which has no zones, keeps them as texts that sort."""
 
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,7 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+@functools.lru_cache(maxsize=256)  # what is written together mostly bears one time, in several columns of each row
 def _as_text(value: datetime | None) -> str | None:
     return None if value is None else _in_utc(value).isoformat(" ", "microseconds")[:26]
 
