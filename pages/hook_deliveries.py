@@ -1,4 +1,4 @@
-"""The deliveries of outgoing webhooks: a list with filters, one with its attempts, and sending it again."""
+"""The deliveries of outgoing webhooks: a list with filters, one with its attempts, sending it again, skipping it."""
 
 import functools
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import session
 import times
 from tracking.access import Person
 from tracking.delivery.resending import send_again
+from tracking.delivery.skipping import skip
 from tracking.orders import wording
 from tracking.orders.model import State
 from tracking.orders.observations import utc_now
@@ -26,9 +27,10 @@ from tracking.reports.outgoing.hooks import (
     hooks,
     payload,
 )
+from tracking.submissions.actions import MAX_TEXT
 
 ROW_HEIGHT = 30
-LABELS = {"waiting": "Waiting", "delivered": "Delivered", "dropped": "Dropped"}
+LABELS = {"waiting": "Waiting", "delivered": "Delivered", "skipped": "Skipped", "dropped": "Dropped"}
 OF_AN_ORDER = 20
 RESETS = ("below",)
 OPENED = "opened_delivery"
@@ -102,7 +104,7 @@ def table(rows: Sequence[Delivery], name: str) -> None:
     # Rows that came since would move the mark of the chosen one: another table has none.
     key = f"{name}_{ids[0]}_{ids[-1]}"
     colors = {"Delivered": elements.palette().states[State.COMPLETED], "Waiting": elements.palette().warning}
-    colors |= {"Dropped": elements.palette().muted}
+    colors |= dict.fromkeys(("Skipped", "Dropped"), elements.palette().muted)
     cells = {
         "at": [row.created_at for row in rows],
         "state": [[LABELS[row.state]] for row in rows],
@@ -135,7 +137,7 @@ def table(rows: Sequence[Delivery], name: str) -> None:
 
 
 def details(row: Delivery) -> None:
-    """The attempts of a delivery, what is sent, and sending it again."""
+    """The attempts of a delivery, what is sent, and what can be done with it."""
     with st.container(border=True, gap="small", key=f"delivery_{row.id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="delivery_head"):
             st.markdown(f"**{elements.escape(row.event_type)}**", width="content")
@@ -146,6 +148,10 @@ def details(row: Delivery) -> None:
                 "Send again", key="send_delivery_again", icon=":material/replay:", disabled=bool(why), help=why
             ):
                 actors.act("Send again", functools.partial(_send_again, row.id))
+            if row.state == "waiting" and st.button(
+                "Skip", key="skip_delivery", icon=":material/skip_next:", disabled=bool(why), help=why
+            ):
+                _skip_dialog(row)
             if st.button("Close", key="close_delivery", icon=":material/close:", type="tertiary"):
                 st.session_state[OPENED] = None
                 st.rerun()
@@ -167,12 +173,32 @@ def details(row: Delivery) -> None:
 def _standing(row: Delivery) -> str:
     if row.state == "waiting":
         return f"waiting, due {times.text(row.next_attempt_at)}"
-    return f"{row.state} {times.text(row.settled_at)}"
+    by = f" by {row.settled_by}" if row.settled_by else ""
+    return f"{row.state} {times.text(row.settled_at)}{by}" + (f": {row.settled_why}" if row.settled_why else "")
 
 
 def _send_again(delivery_id: int, by: Person) -> None:
     send_again(session.database(), [delivery_id], by=by, now=utc_now())
     elements.toast_after_rerun("It is sent once more, under the same id.")
+
+
+@elements.dialog("Skip message", icon=":material/skip_next:")
+def _skip_dialog(row: Delivery) -> None:
+    with st.form("skip_delivery_form", border=False):
+        person = actors.field()
+        st.markdown(
+            f"**{elements.escape(row.hook)}** never gets {elements.escape(row.event_type)} of "
+            f"{elements.escape(row.po_number)}. What its order has to tell after it is sent."
+        )
+        reason = st.text_area("Reason", key="skip_reason", max_chars=MAX_TEXT, height=80)
+        sent = st.form_submit_button("Skip message", type="primary", key="skip_submit")
+    if sent and person:
+        elements.attempt(lambda: _skip(row.id, reason, person))
+
+
+def _skip(delivery_id: int, reason: str, by: Person) -> None:
+    skipped = skip(session.database(), [delivery_id], reason, by=by, now=utc_now())
+    elements.toast_after_rerun("Skipped." if skipped else "It was skipped before.")
 
 
 def draw_of_order(order_id: int) -> None:

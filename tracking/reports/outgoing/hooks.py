@@ -24,11 +24,11 @@ from tracking.storage.tables import ORDERS
 
 PAGE_SIZE = 50
 COUNTED = 10_000
-STATES = ("waiting", "delivered", "dropped")
+STATES = ("waiting", "delivered", "skipped", "dropped")
 _TIMES = ("created_at", "state_at", "failing_since", "retry_at", "succeeded_at")
 _LISTED = (
     "id", "message_id", "event_type", "order_id", "seq", "created_at", "state", "attempts", "next_attempt_at",
-    "settled_at", "last_status", "last_error", "asked_by", "subscription_id",
+    "settled_at", "settled_by", "settled_why", "last_status", "last_error", "asked_by", "subscription_id",
 )  # fmt: skip
 
 
@@ -138,6 +138,8 @@ class Delivery:
     attempts: int
     next_attempt_at: datetime
     settled_at: datetime | None
+    settled_by: str | None
+    settled_why: str | None
     last_status: int | None
     last_error: str | None
 
@@ -207,7 +209,8 @@ def delivery_record(each: Delivery) -> dict[str, Any]:
     names = ("id", "hook", "message_id", "event_type", "po_number", "seq", "state", "attempts", "last_status")
     times = ("created_at", "next_attempt_at", "settled_at")
     due = each.next_attempt_at if each.state == "waiting" else None
-    values = {name: getattr(each, name) for name in names} | {"last_error": each.last_error}
+    more = ("last_error", "settled_by", "settled_why")
+    values = {name: getattr(each, name) for name in (*names, *more)}
     return values | {name: _iso(getattr(each, name)) for name in times} | {"next_attempt_at": _iso(due)}
 
 

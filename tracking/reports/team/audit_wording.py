@@ -255,6 +255,11 @@ def _webhook(verb: str) -> Callable[[_Detail], str]:
     return words
 
 
+def _skipped(detail: _Detail) -> str:
+    event, webhook = detail.get("event", "a message"), detail.get("webhook", "")
+    return f"Had {event} to the outgoing webhook “{webhook}” skipped"
+
+
 _WORDS: Mapping[str, Callable[[_Detail], str]] = {
     AuditKind.API_ACCESS_ENDED: _token("Revoked"),
     AuditKind.API_ACCESS_GIVEN: _token("Made"),
@@ -281,6 +286,7 @@ _WORDS: Mapping[str, Callable[[_Detail], str]] = {
         )
     },
     AuditKind.HOOK_SENT_AGAIN: lambda detail: f"Had {int(detail.get('deliveries', 0)):,} outgoing webhooks sent again",
+    AuditKind.HOOK_SKIPPED: _skipped,
     AuditKind.IMPORTED: _imported,
     AuditKind.IMPORT_DISCARDED: _discarded,
     AuditKind.JOB_RESUMED: _job("Resumed"),

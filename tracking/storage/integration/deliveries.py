@@ -121,12 +121,31 @@ def release(connection: Connection, delivery_ids: Sequence[int]) -> None:
     connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids)).values(**_UNLEASED))
 
 
+def locked(connection: Connection, delivery_ids: Sequence[int]) -> dict[int, RowMapping]:
+    """Read these deliveries by number, locked, each with the name of its subscription."""
+    name = select(SUBSCRIPTIONS.c.name).where(SUBSCRIPTIONS.c.id == DELIVERIES.c.subscription_id).scalar_subquery()
+    columns = (DELIVERIES.c[each] for each in ("id", "state", "order_id", "event_type", "lease_owner", "lease_until"))
+    query = select(*columns, name.label("subscription")).where(DELIVERIES.c.id.in_(delivery_ids))
+    rows = connection.execute(query.order_by(DELIVERIES.c.id).with_for_update(of=DELIVERIES)).mappings()
+    return {row["id"]: row for row in rows}
+
+
+def skip(connection: Connection, delivery_ids: Sequence[int], now: datetime, by: str, why: str) -> None:
+    """Have these never be sent, as a person says."""
+    settled = {"state": "skipped", "settled_at": now, "settled_by": by, "settled_why": why}
+    connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids)).values(**settled, **_UNLEASED))
+
+
 def make_wait(connection: Connection, delivery_ids: Sequence[int], now: datetime, by: str | None) -> int:
     """Have these sent again, now and under their ids; returns how many. Those of removed subscriptions are not."""
     removed = select(SUBSCRIPTIONS.c.id).where(SUBSCRIPTIONS.c.state == "removed")
     again = update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids), DELIVERIES.c.subscription_id.not_in(removed))
-    values = {"state": "waiting", "next_attempt_at": now, "settled_at": None, "asked_by": by}
-    return connection.execute(again.values(values)).rowcount
+    return connection.execute(again.values(_waiting_anew(now, by))).rowcount
+
+
+def _waiting_anew(now: datetime, by: str | None) -> dict[str, Any]:
+    nothing = dict.fromkeys(("settled_at", "settled_by", "settled_why"))
+    return {"state": "waiting", "next_attempt_at": now, "asked_by": by, **nothing}
 
 
 def add_missing(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime, by: str | None) -> int:
@@ -136,7 +155,7 @@ def add_missing(connection: Connection, rows: Sequence[Mapping[str, Any]], now: 
     from tracking.storage.tables import insert_for  # noqa: PLC0415
 
     adding = insert_for(connection.dialect.name, DELIVERIES)
-    again = {"state": "waiting", "next_attempt_at": now, "settled_at": None, "asked_by": by}
+    again = _waiting_anew(now, by)
     adding = adding.on_conflict_do_update(index_elements=["subscription_id", "message_id"], set_=again)
     connection.execute(adding, [{**row, "asked_by": by} for row in rows])
     return len(rows)

@@ -36,6 +36,10 @@ def _order_id(*, nullable: bool = False) -> Any:
 class Subscriptions(StoredRow, table=True):
     """Who is notified of events of orders: an address of another system, and which events it gets.
 
+    `url` is what may be shown of the address, scheme and host; `sealed_url` is all of it, encrypted, as its path and
+    query may hold a token. Before it was encrypted `sealed_url` is none, and `url` is all of it. `receives_from`: it is
+    notified of all that is learned from then on; none until every transaction is over that may not know of it.
+
     `event_types` are those of `event_types`, empty for all. `po_prefix`, `order_type` and `source` narrow the orders.
     `secrets` are encrypted, newest first, each with the time until which it also signs (none: for ever). `state` is
     active, paused (by a person), switched off (after three days of failures, `state_why`) or removed; what waits stays,
@@ -46,6 +50,7 @@ class Subscriptions(StoredRow, table=True):
     id: int | None = key_column()
     name: str = Field(unique=True)
     url: str
+    sealed_url: str | None = None
     event_types: list[str] = _list()
     po_prefix: str | None = None
     order_type: str | None = None
@@ -62,6 +67,7 @@ class Subscriptions(StoredRow, table=True):
     succeeded_at: datetime | None = time_column()
     created_at: datetime = time_column(nullable=False)
     created_by: str
+    receives_from: datetime | None = time_column()
 
 
 class Deliveries(StoredRow, table=True):
@@ -69,8 +75,9 @@ class Deliveries(StoredRow, table=True):
 
     `message_id` is what the receiver knows it by, the same however often it is sent. `seq` is the event in the order's
     log; of a lateness, which is no event, the newest by then. `payload` is the body as it was first sent: made then, as
-    of the event, and nothing before. `state` is waiting, delivered, or dropped (the subscription was removed, or it
-    waited for too long). `asked_by` is who had it sent again.
+    of the event, and nothing before. `state` is waiting, delivered, skipped (by a person, `settled_by`, with a reason,
+    `settled_why`), or dropped (the subscription was removed, or it waited for too long). `asked_by` is who had it sent
+    again.
     """
 
     __table_args__ = (
@@ -99,6 +106,8 @@ class Deliveries(StoredRow, table=True):
     lease_owner: str | None = None
     asked_by: str | None = None
     settled_at: datetime | None = time_column()
+    settled_by: str | None = None
+    settled_why: str | None = None
     last_status: int | None = None
     last_error: str | None = None
 
@@ -153,7 +162,10 @@ class Alerts(StoredRow, table=True):
 
 
 class ApiTokens(StoredRow, table=True):
-    """A token of the API: its SHA-256 and never itself, which is 256 bits by chance. `access` is viewer or operator."""
+    """A token of the API: its SHA-256 and never itself, which is 256 bits by chance. `access` is viewer or operator.
+
+    From `expires_at` on it does not count any more; none: it never expires.
+    """
 
     __tablename__ = "api_tokens"
 
@@ -163,6 +175,7 @@ class ApiTokens(StoredRow, table=True):
     access: str
     created_at: datetime = time_column(nullable=False)
     created_by: str
+    expires_at: datetime | None = time_column()
     revoked_at: datetime | None = time_column()
     revoked_by: str | None = None
     last_used_at: datetime | None = time_column()

@@ -55,6 +55,7 @@ class AuditKind(StrEnum):
     HOOK_RESUMED = "webhook resumed"
     HOOK_SECRET_CHANGED = "webhook secret changed"  # noqa: S105 - an act  # nosec B105
     HOOK_SENT_AGAIN = "webhook sent again"
+    HOOK_SKIPPED = "webhook message skipped"
     HOOK_SWITCHED_OFF = "webhook switched off"
     HOOK_TESTED = "webhook tested"
     IMPORTED = "imported"

@@ -1,4 +1,4 @@
-"""What an erasure removes of outgoing webhooks: bodies and answers of receivers that name somebody."""
+"""What an erasure removes of outgoing webhooks: bodies, answers and reasons for a skip that name somebody."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Key = tuple[int, int]
 
 
 def erase_deliveries(database: Database, person: str, writes: RecordedWrites | None) -> int:
-    """Take out bodies and answers that name the person; returns of how many. Without `writes` it only counts.
+    """Take out bodies, answers and reasons that name the person; returns of how many. Without `writes` it only counts.
 
     A body that waits is made anew at its next attempt: from the log, which names nobody.
     """
@@ -38,14 +38,15 @@ def erase_deliveries(database: Database, person: str, writes: RecordedWrites | N
 
 def _bodies(database: Database, person: str) -> Iterator[list[int]]:
     last = 0
-    query = select(DELIVERIES.c.id, DELIVERIES.c.payload).order_by(DELIVERIES.c.id).limit(ROWS_AT_ONCE)
+    columns = DELIVERIES.c.id, DELIVERIES.c.payload, DELIVERIES.c.settled_why
+    query = select(*columns).order_by(DELIVERIES.c.id).limit(ROWS_AT_ONCE)
     while True:
         with database.read() as connection:
             rows = connection.execute(query.where(DELIVERIES.c.id > last)).all()
         if not rows:
             return
         last = rows[-1].id
-        if named := [row.id for row in rows if row.payload and copies_name([row.payload], person)]:
+        if named := [row.id for row in rows if copies_name([row.payload, row.settled_why], person)]:
             yield named
 
 
@@ -65,7 +66,7 @@ def _answers(database: Database, person: str) -> Iterator[list[Key]]:
 
 
 def _clear_bodies(connection: Connection, ids: Sequence[int]) -> None:
-    connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(payload=None))
+    connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(payload=None, settled_why=None))
 
 
 def _clear_answers(connection: Connection, keys: Sequence[Key]) -> None:

@@ -202,6 +202,21 @@ def send_again_command(
     output.print_stdout(f"{number:,} wait to be sent again")
 
 
+@hooks_app.command("skip")
+def skip_command(
+    numbers: Annotated[list[int], typer.Argument(metavar="NUMBER...", help="Numbers of deliveries that wait.")],
+    *,
+    reason: Annotated[str, typer.Option(parser=storable, help="Why: it stays with the delivery.")],
+    actor: options.ActorOption = None,
+) -> None:
+    """Have deliveries that wait never be sent, so that what their orders have to tell after them leaves."""
+    from tracking.delivery import skipping  # noqa: PLC0415 - as above
+
+    _, store = _opened()
+    number = skipping.skip(store, numbers, reason, by=options.acting_person(actor), now=utc_now())
+    output.print_stdout(f"{number:,} skipped" if number else "skipped before")
+
+
 @hooks_app.command("replay")
 def replay_command(
     name: Name,

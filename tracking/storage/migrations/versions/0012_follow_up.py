@@ -3,8 +3,13 @@
 Each part has its own steps, there and back.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
+
+from tracking.storage.migrations.frozen import UtcDateTime
 
 revision = "0012"
 down_revision = "0011"
@@ -33,8 +38,18 @@ WIDENED: tuple[tuple[str, list[str], list[str], str], ...] = (
 )
 """Name, columns, more columns and condition of each index of orders that holds more of what is read by it now."""
 
+OF_INTEGRATION: tuple[tuple[str, str, Any], ...] = (
+    ("api_tokens", "expires_at", UtcDateTime),
+    ("deliveries", "settled_by", sa.String),
+    ("deliveries", "settled_why", sa.String),
+    ("subscriptions", "sealed_url", sa.String),
+    ("subscriptions", "receives_from", UtcDateTime),
+)
+"""Table, name and type of each column that says more of tokens, deliveries and subscriptions."""
+
 
 def upgrade() -> None:
+    _widen_integration()
     _widen_indexes()
 
 
@@ -54,5 +69,23 @@ def _make_anew(name: str, columns: list[str], condition: str) -> None:
     op.create_index(name, "orders", columns, sqlite_where=where, postgresql_where=where)
 
 
+def _widen_integration() -> None:
+    for table, name, kind in OF_INTEGRATION:
+        op.add_column(table, sa.Column(name, kind(), nullable=True))
+    op.execute("UPDATE subscriptions SET receives_from = created_at")
+
+
+def _narrow_integration() -> None:
+    sealed = op.get_bind().execute(sa.text("SELECT count(*) FROM subscriptions WHERE sealed_url IS NOT NULL"))
+    if count := sealed.scalar_one():
+        raise CommandError(
+            f"the version before cannot read encrypted addresses of outgoing webhooks ({count:,}): remove them first"
+        )
+    for table, name, _ in reversed(OF_INTEGRATION):
+        with op.batch_alter_table(table) as altered:
+            altered.drop_column(name)
+
+
 def downgrade() -> None:
+    _narrow_integration()
     _narrow_indexes()
