@@ -15,12 +15,13 @@ from outgoing import ANN, THIS_MACHINE, URL, Outgoing, Receiver, ScriptedPoster
 from tracking import ingest, tracing
 from tracking.delivery import resending, subscribing
 from tracking.delivery.posting import Poster, Reply, resolve
-from tracking.delivery.signing import signing_secrets
+from tracking.delivery.signing import SecretCipher, signing_secrets
 from tracking.delivery.targets import TargetRefused, check_ip, read_url
-from tracking.errors import NotAllowed
+from tracking.errors import ClaimsUnavailable, NotAllowed
 from tracking.orders.model import Witness
 from tracking.orders.observations import Declined, Observation, Polled, utc_now
 from tracking.provider.responses import read_order
+from tracking.reports.outgoing.hooks import hooks
 from tracking.storage import orders
 from tracking.storage.integration import late_orders
 from tracking.storage.integration.notifications import nobody_notified
@@ -540,10 +541,34 @@ def test_secrets_overlap_and_are_nowhere_in_the_clear(outgoing: Outgoing, receiv
         [dict(row) for table in (SUBSCRIPTIONS, DELIVERIES) for row in outgoing.rows(table)], default=str
     )
     assert old.text not in stored
+    assert "hook?key=query-canary" not in stored
     assert new.text not in stored
     assert old.text not in repr(old)
     later = outgoing.now + timedelta(hours=25)
     assert signing_secrets(outgoing.row(), outgoing.cipher, later) == [new]
+
+
+def test_addresses_are_encrypted_those_of_an_earlier_version_at_a_start(outgoing: Outgoing) -> None:
+    secret_url = "https://hooks.example.com/services/T0/kanari-path?key=kanari-query"
+    outgoing.subscribe("crm", secret_url)
+    assert (outgoing.row()["url"], outgoing.cipher.address_of(outgoing.row())) == (
+        "https://hooks.example.com", secret_url,
+    )  # fmt: skip
+    earlier = sa.update(SUBSCRIPTIONS).values(url=secret_url, sealed_url=None)
+    outgoing.store.write(lambda connection: connection.execute(earlier))
+    assert outgoing.cipher.address_of(outgoing.row()) == secret_url
+    with pytest.raises(ClaimsUnavailable):
+        subscribing.seal_addresses(outgoing.store, SecretCipher(()))
+    for sealed in (1, 0):
+        assert subscribing.seal_addresses(outgoing.store, outgoing.cipher) == sealed
+    assert "kanari" not in json.dumps(dict(outgoing.row()), default=str)
+    assert outgoing.cipher.address_of(outgoing.row()) == secret_url
+    [hook] = hooks(outgoing.store)
+    assert (hook.url, hook.host) == ("https://hooks.example.com/...", "hooks.example.com")
+    outgoing.subscribe("other", secret_url)
+    moved = dict(outgoing.rows(SUBSCRIPTIONS)[0]) | {"sealed_url": outgoing.rows(SUBSCRIPTIONS)[1]["sealed_url"]}
+    with pytest.raises(ClaimsUnavailable, match="for another subscription"):
+        outgoing.cipher.address_of(moved)
 
 
 def test_an_erasure_reaches_bodies_that_wait_and_what_receivers_answered(outgoing: Outgoing) -> None:

@@ -85,7 +85,8 @@ def secrets(canaries: Canaries, tmp_path: Path) -> dict[str, str]:
     signing = new_secret().text
     canaries.saw("signing", signing, signing.removeprefix("whsec_"))
     hooks = tmp_path / "hooks.toml"
-    hooks.write_text(f'[[hooks]]\nname = "crm"\nurl = "https://127.0.0.1:9/"\nsecret = "{signing}"\n')
+    url = f"https://127.0.0.1:9/{canaries.new('path')}?key={canaries.new('path')}"
+    hooks.write_text(f'[[hooks]]\nname = "crm"\nurl = "{url}"\nsecret = "{signing}"\n')
     made |= {"hooks": str(hooks), "hooks_allow": "127.0.0.1"}
     return made | {"api_email": f"{canaries.new('account')}@example.com", "claims_key": canaries.key}
 

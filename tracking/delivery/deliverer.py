@@ -167,7 +167,7 @@ class Deliverer:
     async def _post(self, leased: Leased, payload: str) -> Reply:
         subscription, now = leased.subscription, self._clock()
         try:
-            target = read_url(subscription["url"], self._allowed)
+            target = read_url(self._cipher.address_of(subscription), self._allowed)
             signing = signing_secrets(subscription, self._cipher, now)
         except TargetRefused as exc:
             return Reply(error=f"not sent: the address {exc}")

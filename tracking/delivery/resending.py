@@ -145,7 +145,7 @@ async def send_test(
     payload, message_id = render_test(name, now), f"msg_{secrets.token_hex(16)}_test"
     headers = signed_headers(message_id, payload, signing_secrets(row, cipher, now), now)
     try:
-        target = read_url(row["url"], allowed)
+        target = read_url(cipher.address_of(row), allowed)
     except TargetRefused as exc:
         return Reply(error=f"not sent: the address {exc}")
     return await poster.post(target, payload, headers)

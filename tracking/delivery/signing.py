@@ -1,7 +1,7 @@
 """Signing by the Standard Webhooks scheme: secrets, how they are stored, and the headers that a delivery carries.
 
-A secret is encrypted with the keys that claim data is encrypted with, and for its subscription alone. No text of a
-`Secret` or of an error shows any of it.
+A secret is encrypted with the keys that claim data is encrypted with, and for its subscription alone; so is a
+subscription's address, whose path and query may hold a token. No text of a `Secret` or of an error shows any of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PREFIX = "whsec_"
 FEWEST_BYTES, MOST_BYTES = 24, 64
 NEW_BYTES = 32
 NO_KEY = "secrets of outgoing webhooks cannot be stored: set TRACKING_CLAIMS_KEY, the same for every process"
-NOT_OPENED = "its secret cannot be decrypted: no key in TRACKING_CLAIMS_KEY is the one that it was encrypted with"
+NOT_OPENED = "cannot be decrypted: no key in TRACKING_CLAIMS_KEY is the one that it was encrypted with"
 
 
 class SecretRefused(ValueError):
@@ -62,19 +62,33 @@ class SecretCipher:
 
     def encrypt(self, secret: Secret, name: str) -> str:
         """Encrypt the secret for the subscription of this name. Raises ClaimsUnavailable without a key."""
-        return self._fernet.encrypt(json.dumps({"hook": name, "secret": secret.text}).encode()).decode()
+        return self._seal("secret", secret.text, name)
 
     def decrypt(self, sealed: str, name: str) -> Secret:
         """Decrypt what was encrypted for this subscription. Raises ClaimsUnavailable for anything else."""
+        return Secret(self._open("secret", sealed, name))
+
+    def encrypt_address(self, url: str, name: str) -> str:
+        """Encrypt the address of the subscription of this name. Raises ClaimsUnavailable without a key."""
+        return self._seal("address", url, name)
+
+    def address_of(self, row: Mapping[Any, Any]) -> str:
+        """The whole address of a subscription. Raises ClaimsUnavailable where it cannot be decrypted."""
+        return self._open("address", row["sealed_url"], row["name"]) if row["sealed_url"] else str(row["url"])
+
+    def _seal(self, what: str, text: str, name: str) -> str:
+        return self._fernet.encrypt(json.dumps({"hook": name, what: text}).encode()).decode()
+
+    def _open(self, what: str, sealed: str, name: str) -> str:
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 - as below
 
         try:
             content = json.loads(self._fernet.decrypt(sealed.encode()))
         except InvalidToken as exc:
-            raise ClaimsUnavailable(NOT_OPENED) from exc
-        if content.get("hook") != name:
-            raise ClaimsUnavailable("its secret was encrypted for another subscription: the row was changed by hand")
-        return Secret(content["secret"])
+            raise ClaimsUnavailable(f"its {what} {NOT_OPENED}") from exc
+        if content.get("hook") != name or what not in content:
+            raise ClaimsUnavailable(f"its {what} was encrypted for another subscription: the row was changed by hand")
+        return str(content[what])
 
     @cached_property
     def _fernet(self) -> MultiFernet:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
@@ -86,11 +87,40 @@ def _row(hook: NewHook, cipher: SecretCipher, allowed: Iterable[IpNetwork], secr
     name = readable(hook.name)
     return {
         "name": name,
-        "url": target.url,
+        **_address(target.url, name, cipher),
         "event_types": [each for each in EVENT_TYPES if each in hook.event_types],
         **{each: (getattr(hook, each) or "").strip() or None for each in ("po_prefix", "order_type", "source")},
         "secrets": [{"sealed": cipher.encrypt(secret, name), "until": None}],
     }
+
+
+def _address(url: str, name: str, cipher: SecretCipher) -> dict[str, str]:
+    """The columns of an address: what may be shown of it, and all of it encrypted."""
+    return {"url": "{0.scheme}://{0.netloc}".format(urlsplit(url)), "sealed_url": cipher.encrypt_address(url, name)}
+
+
+def seal_addresses(database: Database, cipher: SecretCipher) -> int:
+    """Encrypt the addresses that an earlier version stored as they were; returns how many.
+
+    Raises ClaimsUnavailable without a key.
+    """
+
+    def job(connection: Connection) -> int:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        named = [subscriptions.named(connection, name) for name in _with_open_address(connection)]
+        rows = [row for row in named if row is not None and row["sealed_url"] is None]
+        for row in rows:
+            subscriptions.change(connection, row["id"], _address(row["url"], row["name"], cipher))
+        return len(rows)
+
+    with database.read() as connection:
+        names = _with_open_address(connection)
+    return database.write(job) if names else 0
+
+
+def _with_open_address(connection: Connection) -> list[str]:
+    return [row["name"] for row in subscriptions.listed(connection) if row["sealed_url"] is None]
 
 
 def _checked(hook: NewHook, allowed: Iterable[IpNetwork]) -> tuple[Target | None, list[Problem]]:
@@ -163,7 +193,7 @@ def remove(database: Database, name: str, *, by: Person, now: datetime) -> None:
     def act(connection: Connection, row: RowMapping) -> bool:
         subscriptions.set_state(connection, row["id"], SubscriptionState.REMOVED, by=by.name, why=None, now=now)
         # Its name is free for another one; its address, which may hold a secret, is not needed any more.
-        gone = {"name": f"{name}{REMOVED_MARK}{row['id']}", "url": "", "secrets": []}
+        gone = {"name": f"{name}{REMOVED_MARK}{row['id']}", "url": "", "sealed_url": None, "secrets": []}
         subscriptions.change(connection, row["id"], gone)
         return True
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tracking.access import Person
 from tracking.app.folders import console_folder
+from tracking.delivery import subscribing
 from tracking.delivery.deliverer import Deliverer
 from tracking.delivery.importing import check_file, import_file
 from tracking.delivery.posting import Poster
@@ -37,8 +38,20 @@ def check_hooks(settings: Settings) -> int:
         raise SettingsError([Problem("TRACKING_HOOKS", str(each)) for each in exc.problems]) from None
 
 
+def seal_addresses(database: Database, settings: Settings) -> None:
+    """Encrypt the addresses of subscriptions that an earlier version stored as they were, where there is a key."""
+    try:
+        number = subscribing.seal_addresses(database, SecretCipher(settings.claims_keys()))
+    except ClaimsUnavailable as exc:
+        log.warning("addresses of outgoing webhooks are not encrypted yet: %s", exc)
+        return
+    if number:
+        log.info("addresses of outgoing webhooks encrypted=%d", number)
+
+
 def add_hooks(database: Database, settings: Settings, now: datetime) -> None:
     """Add the subscriptions of the file that the settings name, where they are missing. Raises SettingsError."""
+    seal_addresses(database, settings)
     if settings.hooks is None:
         return
     cipher, by = SecretCipher(settings.claims_keys()), Person(audit_log.AT_START)

@@ -1,6 +1,6 @@
 """Subscriptions of outgoing webhooks and their deliveries, as pages and the command line list them. Bounded reads.
 
-No secret is read here, and of a URL no query, which may hold one.
+No secret is read here, and of a URL no path and no query, which may hold one.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _hook(connection: Connection, row: RowMapping) -> Hook:
     untils = [each["until"] and datetime.fromisoformat(each["until"]) for each in row["secrets"]]
     return Hook(
         **{name: row[name] for name in named},
-        url=without_query(row["url"]),
+        url=shortened(row["url"]),
         host=urlsplit(row["url"]).netloc,
         event_types=tuple(row["event_types"]),
         filters={name: row[name] for name in ("po_prefix", "order_type", "source") if row[name]},
@@ -98,10 +98,10 @@ def _hook(connection: Connection, row: RowMapping) -> Hook:
     )
 
 
-def without_query(url: str) -> str:
-    """The URL without its query, which may hold a secret."""
-    address, query, _ = url.partition("?")
-    return f"{address}?..." if query else address
+def shortened(url: str) -> str:
+    """The URL as far as its host: what comes behind may hold a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/..."
 
 
 def hook_record(each: Hook) -> dict[str, Any]:
