@@ -88,11 +88,17 @@ def fares(hook: Hook) -> str:
         why = f": {hook.state_why}" if hook.state_why else f" by {hook.state_by}"
         label = STATES[SubscriptionState(hook.state)][0]
         parts.append(f"{label} {times.text(hook.state_at)}{why}")
-    parts.append(f"Last success {times.text(hook.succeeded_at)}" if hook.succeeded_at else "Nothing delivered yet")
+    parts.append(f"Last success {times.text(hook.succeeded_at)}" if hook.succeeded_at else _nothing_yet(hook))
     if hook.waiting:
         oldest = f", the oldest since {times.text(hook.oldest_at)}" if hook.oldest_at else ""
         parts.append(f"{hook.waiting_text} waiting{oldest}")
     return " · ".join(parts)
+
+
+def _nothing_yet(hook: Hook) -> str:
+    if hook.receives_from is None:
+        return "Nothing delivered yet: what is being written now may not know of it"
+    return f"Nothing delivered yet of what happens from {times.text(hook.receives_from)} on"
 
 
 def draw_acts(hook: Hook) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from emptying import emptied
 from fakes import callback, line, order_json, request
 from outgoing import ANN, THIS_MACHINE, URL, Outgoing, Receiver, ScriptedPoster
 
@@ -18,11 +19,13 @@ from tracking.delivery.posting import Poster, Reply, resolve
 from tracking.delivery.signing import SecretCipher, signing_secrets
 from tracking.delivery.targets import TargetRefused, check_ip, read_url
 from tracking.errors import ClaimsUnavailable, NotAllowed
+from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import Witness
 from tracking.orders.observations import Declined, Observation, Polled, utc_now
 from tracking.provider.responses import read_order
 from tracking.reports.outgoing.hooks import hooks
-from tracking.storage import orders
+from tracking.storage import engines, orders
+from tracking.storage.database import Database
 from tracking.storage.integration import late_orders
 from tracking.storage.integration.notifications import nobody_notified
 from tracking.storage.integration.tables import DELIVERIES, SUBSCRIPTIONS
@@ -523,6 +526,41 @@ def test_what_is_paused_waits_what_is_removed_is_dropped_and_what_is_old_leaves(
     asyncio.run(deliverer.tidy())
     assert outgoing.rows() == []
     assert outgoing.attempts() == []
+
+
+@pytest.mark.postgres
+def test_from_when_on_a_subscription_gets_all_is_said_truly_whatever_is_under_way(
+    postgres_store: Database, planner: PlanningContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process reads the subscriptions, and commits its event only after one was added."""
+    outgoing = Outgoing(postgres_store, planner)
+    other = engines.make_engine(postgres_store.url, writes=True)
+    monkeypatch.setattr(subscribing, "SETTLE_SECONDS", 0.1)
+    try:
+        order_id = outgoing.accepted()
+        with other.connect() as late, ThreadPoolExecutor(1) as pool:
+            begun = late.begin()
+            _observe(late, outgoing, order_id, read_order(order_json("BLK-1", status="Completed")))
+            outgoing.subscribe("too late for it")
+            assert outgoing.row()["receives_from"] is None
+            asyncio.run(outgoing.deliverer(ScriptedPoster()).tidy())
+            assert outgoing.row()["receives_from"] is None
+            monkeypatch.setattr(subscribing, "SETTLE_SECONDS", 60.0)
+            adding = pool.submit(outgoing.subscribe, "waits for it")
+            with pytest.raises(TimeoutError):
+                adding.result(0.3)
+            begun.commit()
+            adding.result(30)
+        assert outgoing.rows() == []
+        begins = [row["receives_from"] - outgoing.now for row in outgoing.rows(SUBSCRIPTIONS)]
+        assert all(begin > timedelta(seconds=0.3) for begin in begins)
+        outgoing.accepted("demo-0002", "BLK-2")
+        assert [row["subscription_id"] for row in outgoing.rows()] == [
+            row["id"] for row in outgoing.rows(SUBSCRIPTIONS)
+        ]
+    finally:
+        other.dispose()
+        outgoing.store.write(emptied)
 
 
 def test_secrets_overlap_and_are_nowhere_in_the_clear(outgoing: Outgoing, receiver: Receiver) -> None:

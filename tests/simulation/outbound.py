@@ -37,8 +37,8 @@ RANK = ("order.accepted", "line.changed", *STATES.values(), "order.attention")
 HISTORY = 86_400.0
 INSERT = (
     "INSERT INTO subscriptions"
-    " (name, url, event_types, secrets, state, state_at, state_by, created_at, created_by, failures)"
-    " VALUES (?, 'https://crm.example.com/', '[]', ?, 'active', ?, 'Ann', ?, 'Ann', 0)"
+    " (name, url, event_types, secrets, state, state_at, state_by, created_at, created_by, failures, receives_from)"
+    " VALUES (?, 'https://crm.example.com/', '[]', ?, 'active', ?, 'Ann', ?, 'Ann', 0, ?)"
 )
 SELECT_EVENTS = (
     "SELECT id, order_id, seq, kind, happened_at, learned_at, changes, line_changes, detail FROM events WHERE id > ?"
@@ -88,7 +88,7 @@ class Outbound:
         if self.busy:
             sealed = SecretCipher([KEY]).encrypt(new_secret(), NAME)
             secrets, at = json.dumps([{"sealed": sealed, "until": None}]), START.strftime("%Y-%m-%d %H:%M:%S.%f")
-            self.world.file.raw.execute(INSERT, (NAME, secrets, at, at))
+            self.world.file.raw.execute(INSERT, (NAME, secrets, at, at, at))
 
     def deliverer(self, console: "Console") -> Deliverer:
         """What delivers in this process."""

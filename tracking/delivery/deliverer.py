@@ -30,6 +30,7 @@ from tracking.delivery.payloads import render
 from tracking.delivery.posting import WHOLE_SECONDS, Poster, Reply
 from tracking.delivery.retries import LONGEST_WAIT, decide, longest_wait
 from tracking.delivery.signing import SecretCipher, signed_headers, signing_secrets
+from tracking.delivery.subscribing import settle_beginnings
 from tracking.delivery.targets import TargetRefused, read_url
 from tracking.errors import ClaimsUnavailable, UnknownOrder
 from tracking.settings.addresses import IpNetwork
@@ -244,7 +245,8 @@ class Deliverer:
         return pages if any(pages) or now - until >= LATE_NOTED_EVERY else None
 
     async def tidy(self) -> None:
-        """Drop what nobody gets any more, and remove what is old, step by step."""
+        """Drop what nobody gets any more and remove what is old, step by step; settle what `add` could not wait for."""
+        await asyncio.to_thread(settle_beginnings, self._database, self._clock())
         for _ in range(STEPS_AT_ONCE):
             if not await self._database.run(self._tidy_step):
                 break

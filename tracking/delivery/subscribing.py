@@ -5,6 +5,7 @@ Each act is an entry of the audit log, with the subscription's name and nothing 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ MOST_SUBSCRIPTIONS = 50
 LONGEST_NAME = 60
 OVERLAP = timedelta(hours=24)
 MOST_SECRETS = 5
+SETTLE_SECONDS, SETTLE_PAUSE = 5.0, 0.02
 EVENT_TYPES = tuple(each.value for each in EventType)
 ORDER_TYPES = tuple(each.value for each in OrderType)
 REMOVED_MARK = "\n"
@@ -60,7 +62,9 @@ def add(
     now: datetime,
     secret: Secret | None = None,
 ) -> Secret:
-    """Add a subscription, which is notified of all that happens from now on; returns its secret, to be shown once.
+    """Add a subscription; returns its secret, to be shown once. It is notified of all that happens once this returns.
+
+    Unless a transaction of another process goes on for longer than SETTLE_SECONDS: see `settle_beginnings`.
 
     Raises:
         NotPermitted: the person may not.
@@ -71,8 +75,33 @@ def add(
     by.must_operate()
     secret = secret or new_secret()
     row = _row(hook, cipher, allowed, secret)
+    began = time.monotonic()
     database.write(partial(_add, row=row, by=by, now=now))
+    settle_beginnings(database, now, began)
     return secret
+
+
+def settle_beginnings(database: Database, now: datetime, began: float | None = None) -> bool:
+    """Store of new subscriptions from when on they are notified of all; returns whether that is stored of each.
+
+    On PostgreSQL a transaction of another process may have read the subscriptions before one was committed, and be
+    committed after it: whoever was under way is waited for. It was `now` when `time.monotonic` was `began`.
+    """
+    began = time.monotonic() if began is None else began
+    with database.read() as connection:
+        ids = subscriptions.without_beginning(connection)
+        under_way = subscriptions.writers(connection) if ids else frozenset[str]()
+    until = time.monotonic() + SETTLE_SECONDS
+    while under_way:
+        if time.monotonic() > until:
+            return False
+        time.sleep(SETTLE_PAUSE)
+        with database.read() as connection:
+            under_way &= subscriptions.writers(connection)
+    at = now + timedelta(seconds=time.monotonic() - began)
+    if ids:
+        database.write(partial(subscriptions.store_beginning, subscription_ids=ids, at=at))
+    return True
 
 
 def problems_of(hook: NewHook, allowed: Iterable[IpNetwork]) -> list[Problem]:
@@ -193,7 +222,12 @@ def remove(database: Database, name: str, *, by: Person, now: datetime) -> None:
     def act(connection: Connection, row: RowMapping) -> bool:
         subscriptions.set_state(connection, row["id"], SubscriptionState.REMOVED, by=by.name, why=None, now=now)
         # Its name is free for another one; its address, which may hold a secret, is not needed any more.
-        gone = {"name": f"{name}{REMOVED_MARK}{row['id']}", "url": "", "sealed_url": None, "secrets": []}
+        gone: dict[str, Any] = {
+            "name": f"{name}{REMOVED_MARK}{row['id']}",
+            "url": "",
+            "sealed_url": None,
+            "secrets": [],
+        }
         subscriptions.change(connection, row["id"], gone)
         return True
 

@@ -25,7 +25,7 @@ from tracking.storage.tables import ORDERS
 PAGE_SIZE = 50
 COUNTED = 10_000
 STATES = ("waiting", "delivered", "skipped", "dropped")
-_TIMES = ("created_at", "state_at", "failing_since", "retry_at", "succeeded_at")
+_TIMES = ("created_at", "state_at", "failing_since", "retry_at", "succeeded_at", "receives_from")
 _LISTED = (
     "id", "message_id", "event_type", "order_id", "seq", "created_at", "state", "attempts", "next_attempt_at",
     "settled_at", "settled_by", "settled_why", "last_status", "last_error", "asked_by", "subscription_id",
@@ -57,6 +57,7 @@ class Hook:
     succeeded_at: datetime | None
     created_at: datetime
     created_by: str
+    receives_from: datetime | None
     secrets: tuple[datetime | None, ...]
 
     @property

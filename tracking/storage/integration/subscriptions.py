@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, text, update
 from sqlalchemy.engine import RowMapping
 
 from tracking.storage.facts import hold
@@ -41,6 +41,14 @@ _FAILED_AHEAD = (
     .where(SUBSCRIPTIONS.c.failed_at > bindparam("now"))
     .values(failed_at=bindparam("now"), retry_at=None)
 )
+# Who has read the subscriptions and writes: what reads alone (a page, a copy of the database) records no event.
+_WRITERS = text(
+    "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation'"
+    " AND relation = 'subscriptions'::regclass AND granted AND pid <> pg_backend_pid()"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND virtualtransaction IN (SELECT virtualtransaction FROM pg_locks"
+    " WHERE locktype = 'relation' AND mode IN ('RowShareLock', 'RowExclusiveLock'))"
+)
 
 
 def add(connection: Connection, row: Mapping[str, Any]) -> int:
@@ -64,6 +72,23 @@ def with_id(connection: Connection, subscription_id: int) -> RowMapping | None:
 def listed(connection: Connection) -> Sequence[RowMapping]:
     """Read all subscriptions but the removed ones, by name."""
     return connection.execute(select(SUBSCRIPTIONS).where(_LISTED).order_by(SUBSCRIPTIONS.c.name)).mappings().all()
+
+
+def without_beginning(connection: Connection) -> list[int]:
+    """Read the numbers of those of which it is not stored yet from when on they are notified of all."""
+    query = select(SUBSCRIPTIONS.c.id).where(_LISTED, SUBSCRIPTIONS.c.receives_from.is_(None))
+    return list(connection.execute(query).scalars())
+
+
+def writers(connection: Connection) -> frozenset[str]:
+    """Read who writes now as the subscriptions were when that began; nobody on SQLite, where one writes at a time."""
+    return frozenset(connection.execute(_WRITERS).scalars() if connection.dialect.name == "postgresql" else ())
+
+
+def store_beginning(connection: Connection, subscription_ids: Sequence[int], at: datetime) -> None:
+    """Store from when on these are notified of all, where that is not stored yet."""
+    these = SUBSCRIPTIONS.c.id.in_(subscription_ids), SUBSCRIPTIONS.c.receives_from.is_(None)
+    connection.execute(update(SUBSCRIPTIONS).where(*these).values(receives_from=at))
 
 
 def removed_names(connection: Connection) -> list[str]:
