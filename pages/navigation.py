@@ -87,6 +87,12 @@ TEAM: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "url_path": "hooks",
             "help": "Which other systems are notified of events of orders, and what was delivered.",
         },
+        "tokens.py": {
+            "title": "API tokens",
+            "icon": ":material/key:",
+            "url_path": "tokens",
+            "help": "Which programs may ask the API, until when, and how much they did.",
+        },
         "drills.py": {
             "title": "Fire drill",
             "icon": ":material/local_fire_department:",
@@ -96,6 +102,7 @@ TEAM: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 OF_THE_SANDBOX = frozenset({"drills.py"})
+OF_OPERATORS = frozenset({"tokens.py"})
 
 
 @functools.cache
@@ -109,6 +116,7 @@ def sections() -> dict[str, list[Any]]:
     without = OF_THE_SANDBOX
     with contextlib.suppress(TrackingError):  # settings that cannot be used are told of on the page
         without = frozenset() if session.settings().embedded_sandbox else OF_THE_SANDBOX
+        without |= OF_OPERATORS if session.may_not_act() else frozenset()
     listed = {"": MAIN, "Team": TEAM}
     return {name: [copy.copy(page(file)) for file in files if file not in without] for name, files in listed.items()}
 

@@ -127,7 +127,7 @@ def _make_dialog() -> None:
         name = st.text_input(
             "Name", key="token_name", max_chars=40, placeholder="billing", help="What it is for: it stands in logs."
         )
-        role = st.selectbox("Role", list(Access), index=1, key="token_role", format_func=ROLES.__getitem__)
+        role = st.selectbox("Role", list(ROLES), key="token_role", format_func=ROLES.__getitem__)
         days = st.number_input("Expires after days", 1, MOST_DAYS, DAYS, key="token_days")
         never = st.checkbox("Never expires", key="token_never", help="It counts until somebody revokes it.")
         sent = st.form_submit_button("Make token", type="primary", key="make_token_submit")

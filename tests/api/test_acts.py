@@ -122,10 +122,8 @@ def test_a_dry_run_says_what_is_in_it_and_needs_no_key(store: Database, submit: 
 
 
 @pytest.fixture
-def operator(store: Database, tokens: dict[str, str]) -> Caller:
-    caller = find_caller(store, tokens["operator"])
-    assert caller is not None
-    return caller
+def operator(store: Database, tokens: dict[str, str], clock: Clock) -> Caller:
+    return find_caller(store, tokens["operator"], clock())
 
 
 def test_what_dies_before_the_answer_is_stored_leaves_nothing(

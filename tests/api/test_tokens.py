@@ -14,9 +14,18 @@ from typer.testing import CliRunner
 
 from tracking import ingest
 from tracking.access import Access, Person
+from tracking.api.acts import Acts, Submission
 from tracking.api.callers import use
-from tracking.api.callers.tokens import make_token, revoke_token
+from tracking.api.callers.tokens import (
+    Standing,
+    check_counts,
+    find_caller,
+    listed_tokens,
+    make_token,
+    revoke_token,
+)
 from tracking.api.edge import Api
+from tracking.api.problems import Refusal
 from tracking.app.cli.main import app
 from tracking.errors import InvalidSubmission, NotAllowed, NotPermitted
 from tracking.reports.team.audit import AuditFilters, entries
@@ -25,6 +34,8 @@ from tracking.storage.database import Database
 from tracking.storage.integration.tables import API_TOKENS, API_USE
 from tracking.storage.tables import FACTS
 from tracking.storage.team.audit_log import differences
+
+ONE = b'{"Type": "Links", "PONumber": "po-1", "LineItems": [{"ProductId": "CVS", "Value": 25, "Quantity": 1}]}'
 
 
 def audit(store: Database) -> list[tuple[str, str]]:
@@ -39,7 +50,8 @@ def test_a_token_is_shown_once_and_stored_as_its_hash(store: Database, clock: Cl
         everything = str([dict(row), connection.execute(sa.select(FACTS)).all()])
     assert token not in everything
     assert (row["name"], row["access"], row["created_by"], row["revoked_at"]) == ("billing", "viewer", ANN.name, None)
-    assert audit(store) == [(ANN.name, "Made the API's token billing, viewer")]
+    text = f"Made the API's token billing, viewer, expires {clock() + timedelta(days=90):%Y-%m-%d %H:%M:%S}"
+    assert audit(store) == [(ANN.name, text)]
 
 
 def test_only_operators_make_tokens_and_no_name_comes_twice(store: Database, clock: Clock) -> None:
@@ -65,6 +77,7 @@ def test_without_a_token_that_counts_there_is_no_answer(
         "actor": "api:viewer-token",
         "role": "viewer",
         "created_at": clock().isoformat(),
+        "expires_at": (clock() + timedelta(days=90)).isoformat(),
     }
     made_up = tokens["viewer"][:-1] + ("A" if tokens["viewer"][-1] != "A" else "B")
     for token in (None, "", "trk_", made_up, tokens["viewer"] + "x", "trk_%00"):
@@ -75,8 +88,43 @@ def test_without_a_token_that_counts_there_is_no_answer(
     for headers in ({"Authorization": f"Basic {tokens['viewer']}"}, {"Authorization": tokens["viewer"]}):
         assert ask("/api/v1/me", token=None, headers=headers).status_code == 401
     revoke_token(store, "viewer-token", by=ANN, now=clock())
-    assert ask("/api/v1/me").status_code == 401
+    refused = ask("/api/v1/me")
+    assert (refused.status_code, refused.json()["detail"]) == (
+        401, f"This token was revoked on {clock().isoformat(timespec='seconds')}.",
+    )  # fmt: skip
     assert ask("/api/v1/me", token="operator").status_code == 200
+
+
+def test_a_token_expires_as_was_said_and_never_where_that_was_asked_for(
+    store: Database, clock: Clock, api: Api, ask: Ask
+) -> None:
+    made = {
+        name: make_token(store, name, Access.OPERATOR, by=ANN, now=clock(), days=days)
+        for name, days in (("month", 30), ("ever", None))
+    }
+    for days in (0, 3651):
+        with pytest.raises(InvalidSubmission, match="must be 1 to 3,650"):
+            make_token(store, "other", Access.VIEWER, by=ANN, now=clock(), days=days)
+    caller = find_caller(store, made["month"], clock())
+    assert [(each.name, each.standing(clock()).value, each.ends(clock())) for each in listed_tokens(store)] == [
+        ("ever", "active", "never expires"), ("month", "active", "expires in 30 days"),
+    ]  # fmt: skip
+    clock.pass_by(days=24)
+    soon = listed_tokens(store)[1]
+    assert (soon.standing(clock()), soon.ends(clock())) == (Standing.EXPIRES_SOON, "expires in 6 days")
+    clock.pass_by(days=6)
+    assert (soon.standing(clock()), soon.ends(clock())) == (Standing.EXPIRED, "expired 0 s ago")
+    refused = ask("/api/v1/orders", token=made["month"])
+    assert refused.status_code == 401
+    at = clock().isoformat(timespec="seconds")
+    assert refused.json()["detail"] == f"This token expired on {at}: make another one."
+    assert 'error="invalid_token"' in refused.headers["www-authenticate"]
+    with pytest.raises(Refusal, match="was revoked, or has expired"):  # who waited meanwhile
+        check_counts(store, caller, clock())
+    with pytest.raises(Refusal, match="was revoked, or has expired"):
+        Acts(api.service).submit(Submission(caller, "key", ONE), clock())
+    assert ask("/api/v1/me", token=made["ever"]).json()["expires_at"] is None
+    assert revoke_token(store, "month", by=ANN, now=clock())
 
 
 def test_the_command_line_makes_lists_and_revokes_tokens(
@@ -91,9 +139,12 @@ def test_the_command_line_makes_lists_and_revokes_tokens(
         assert result.exit_code == code, result.output
         return result.stdout
 
-    token = run("add", "billing", "--role", "operator").strip()
+    token = run("add", "billing", "--role", "operator", "--days", "10").strip()
     assert re.fullmatch(r"trk_[\w-]{43}", token)
-    assert json.loads(run("add", "reports", "--json"))["role"] == "viewer"
+    assert json.loads(run("add", "reports", "--json", "--never-expires")) | {"token": ""} == {
+        "name": "reports", "role": "viewer", "days": None, "token": "",
+    }  # fmt: skip
+    assert "billing expires in 9 days: make another one" in CliRunner().invoke(app, ["tokens", "list"]).stderr
     run("add", "billing", code=1)
     run("add", "other", "--role", "admin", code=2)
     run("revoke", "nobody", code=1)
@@ -104,6 +155,7 @@ def test_the_command_line_makes_lists_and_revokes_tokens(
         ("reports", "viewer", True),
         ("billing", "operator", False),
     ]
+    assert [(each["state"], each["expires_at"] is None) for each in listed] == [("active", True), ("revoked", False)]
     assert token not in run("list") + run("list", "--json")
     database.connect(f"sqlite:///{file}").close()
 

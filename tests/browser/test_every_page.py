@@ -23,6 +23,7 @@ PAGES = {
     "handover": "/handover",
     "alerts": "/alerts",
     "hooks": "/hooks",
+    "tokens": "/tokens",
     "fire drill": "/drills",
     "imports": "/imports",
     "import": "/imports?import=1",

@@ -132,9 +132,8 @@ async def _asked_by_others(desk: Desk, canaries: Canaries) -> str:
     paths = [
         f"/api/v1{path}" for path in (*order, "/orders?limit=500", "/events?limit=500", "/counts", "/health", "/me")
     ]
-    caller = tokens.find_caller(desk.backend.database, token)
-    assert caller is not None
     transport, now = httpx.ASGITransport(desk.backend.asgi(lifespan=False)), datetime.now(UTC)
+    caller = tokens.find_caller(desk.backend.database, token, now)
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://console.internal", headers=headers) as client:
         answers = [await client.get(path) for path in paths]
@@ -214,8 +213,8 @@ def _text(app: AppTest) -> str:
 
 
 def _pages(visit: Visit, canaries: Canaries) -> Iterator[tuple[str, str]]:
-    pages = ("overview", "orders", "new_order", "logs", "insights", "imports", "audit", "handover", "alerts", "hooks")
-    for page in pages:
+    pages = ("overview", "orders", "new_order", "logs", "insights", "imports", "audit", "handover", "alerts")
+    for page in (*pages, "hooks", "tokens"):
         yield page, _text(visit(page))
     contract = _text(visit("logs", what="contract", endpoint="POST /v1/Orders", only="undocumented"))
     assert "{word}" in contract, "what the provider repeated of an order was met"

@@ -41,7 +41,7 @@ def test_a_token_is_made_shown_once_warned_of_before_it_expires_and_revoked(
     app.button(key="make_token_open").click().run()
     app.text_input(key="token_name").set_value("Billing")
     press(app, "make_token_open", "make_token_submit")
-    assert "must be 1 to 40 lower-case letters" in app.error[0].value
+    assert "must be 1 to 40" in app.error[0].value
     app.text_input(key="token_name").set_value("billing")
     app.selectbox(key="token_role").set_value(Access.VIEWER)
     app.checkbox(key="token_never").set_value(True)
@@ -59,5 +59,5 @@ def test_a_token_is_made_shown_once_warned_of_before_it_expires_and_revoked(
         find_caller(database, token, now)
     monkeypatch.setattr(session, "may_not_act", lambda: "Viewers may not act.")
     app = visit("tokens")
+    assert "API tokens" not in {each.value for each in app.header}, "viewers have no such page"
     assert "soon" not in written(app)
-    assert app.button(key="make_token_open").disabled

@@ -142,7 +142,7 @@ def _again(submission: Submission, before: Answered) -> tuple[int, Document]:
 
 def _count(connection: Connection, caller: Caller, now: datetime) -> None:
     if not tokens.count_act(connection, caller.token_id, now):
-        raise Refusal("unauthorized", "This token was revoked.")
+        raise Refusal("unauthorized", "This token was revoked, or has expired.")
 
 
 def _place(

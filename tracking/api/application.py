@@ -239,7 +239,7 @@ def _feed(service: Service) -> APIRouter:
                 page = await service.read(lambda: feed.read(asked))  # noqa: B023 - it is awaited at once
 
         def read() -> Mapping[str, Any]:
-            check_counts(service.database, caller)
+            check_counts(service.database, caller, service.clock())
             return page
 
         return await service.answer(caller, read, _number_of(EVENTS))
@@ -272,7 +272,9 @@ def _about(service: Service) -> APIRouter:
         """Say whose token it is, and what it may."""
         caller = _caller(request)
         document = {"name": caller.name, "actor": caller.person.name, "role": caller.access.value}
-        return json_response(json_bytes(document | {"created_at": reading.utc(caller.created_at)}))
+        expires_at = caller.expires_at and reading.utc(caller.expires_at)
+        times = {"created_at": reading.utc(caller.created_at), "expires_at": expires_at}
+        return json_response(json_bytes(document | times))
 
     return router
 

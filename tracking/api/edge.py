@@ -96,11 +96,8 @@ class _Endpoint:
         scheme, _, token = (given[0] if len(given) == 1 else "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Refusal("unauthorized", "There is no token in the header Authorization.")
-        caller = await self.service.run(lambda: find_caller(self.service.database, token.strip()))
-        if caller is None:
-            challenge = 'Bearer realm="tracking", error="invalid_token"'
-            raise Refusal("unauthorized", "This token does not count.", headers={"WWW-Authenticate": challenge})
-        return caller
+        service = self.service
+        return await service.run(lambda: find_caller(service.database, token.strip(), service.clock()))
 
     def _make_once(self) -> ASGIApp:
         with self._making:

@@ -37,8 +37,8 @@ KINDS: Mapping[str, Kind] = {
     "unauthorized": Kind(
         401,
         "No valid token",
-        "Send the header `Authorization: Bearer trk_...`. `tracking tokens add NAME` makes a token, and a revoked one "
-        "counts no more.",
+        "Send the header `Authorization: Bearer trk_...`. `tracking tokens add NAME`, or the page API tokens, makes a "
+        "token; one that was revoked or has expired counts no more.",
     ),
     "forbidden": Kind(
         403, "Not permitted", "Use a token with the role operator (`tracking tokens add NAME --role operator`)."

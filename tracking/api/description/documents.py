@@ -211,6 +211,8 @@ class Me(Model):
     """A viewer reads; an operator also submits and polls."""
     created_at: datetime
     """When the token was made."""
+    expires_at: datetime | None
+    """From when on it is answered with 401; null where it never expires."""
 
 
 class Receipt(Model):

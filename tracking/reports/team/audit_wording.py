@@ -229,7 +229,9 @@ def _api_read(detail: _Detail) -> str:
 def _token(verb: str) -> Callable[[_Detail], str]:
     def words(detail: _Detail) -> str:
         role = f", {detail['access']}" if detail.get("access") else ""
-        return f"{verb} the API's token {detail.get('token', '')}{role}"
+        ends = detail.get("expires", "")
+        expires = f", expires {_time(ends) or ends}" if ends else ""
+        return f"{verb} the API's token {detail.get('token', '')}{role}{expires}"
 
     return words
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
 from tracking.errors import NotAllowed
@@ -15,14 +15,24 @@ from tracking.storage.tables import insert_for
 HOUR = timedelta(hours=1)
 USES_AT_ONCE = 100
 ANSWER = "answer"  # what is read is counted, and each answer
-_BY_DIGEST = select(API_TOKENS).where(API_TOKENS.c.digest == bindparam("digest"), API_TOKENS.c.revoked_at.is_(None))
+_BY_DIGEST = select(API_TOKENS).where(API_TOKENS.c.digest == bindparam("digest"))
+_VALID = and_(
+    API_TOKENS.c.id == bindparam("token"),
+    API_TOKENS.c.revoked_at.is_(None),
+    or_(API_TOKENS.c.expires_at.is_(None), API_TOKENS.c.expires_at > bindparam("now")),
+)
+_VALID_ID = select(API_TOKENS.c.id).where(_VALID)
+_COUNT_ACT = update(API_TOKENS).where(_VALID).values(acts=API_TOKENS.c.acts + 1, last_used_at=bindparam("now"))
 
 
-def add(connection: Connection, name: str, digest: str, access: str, by: str, now: datetime) -> int:
+def add(
+    connection: Connection, name: str, digest: str, access: str, by: str, now: datetime, expires_at: datetime | None
+) -> int:
     """Store a token by its hash; returns its number. Raises NotAllowed where one has, or once had, the name."""
     if connection.execute(select(API_TOKENS.c.id).where(API_TOKENS.c.name == name)).first() is not None:
         raise NotAllowed(f"a token has, or had, the name {name!r}, under which the logs know it: give another name")
     row = {"name": name, "digest": digest, "access": access, "created_at": now, "created_by": by, "reads": 0, "acts": 0}
+    row["expires_at"] = expires_at
     return int(connection.execute(insert(API_TOKENS).values(row).returning(API_TOKENS.c.id)).scalar_one())
 
 
@@ -38,26 +48,23 @@ def revoke(connection: Connection, name: str, by: str, now: datetime) -> bool:
 
 
 def find(connection: Connection, digest: str) -> RowMapping | None:
-    """The token with this hash; None where there is none, or it was revoked."""
+    """The token with this hash, whether it counts or not; None where there is none."""
     return connection.execute(_BY_DIGEST, {"digest": digest}).mappings().one_or_none()
 
 
-def counts(connection: Connection, token_id: int) -> bool:
-    """Whether the token counts: it was not revoked."""
-    valid = select(API_TOKENS.c.id).where(API_TOKENS.c.id == token_id, API_TOKENS.c.revoked_at.is_(None))
-    return connection.execute(valid).first() is not None
+def counts(connection: Connection, token_id: int, now: datetime) -> bool:
+    """Whether the token counts: it was not revoked, and has not expired."""
+    return connection.execute(_VALID_ID, {"token": token_id, "now": now}).first() is not None
 
 
-def all_tokens(connection: Connection) -> Sequence[RowMapping]:
-    """All tokens, those that were revoked too, the newest first."""
-    return connection.execute(select(API_TOKENS).order_by(API_TOKENS.c.id.desc())).mappings().all()
+def newest_tokens(connection: Connection, at_most: int) -> Sequence[RowMapping]:
+    """The newest tokens, those that count no more too, the newest first."""
+    return connection.execute(select(API_TOKENS).order_by(API_TOKENS.c.id.desc()).limit(at_most)).mappings().all()
 
 
 def count_act(connection: Connection, token_id: int, now: datetime) -> bool:
-    """Count an act by the token; False where it was revoked, and may not act. Until the commit nobody revokes it."""
-    counted = {"acts": API_TOKENS.c.acts + 1, "last_used_at": now}
-    valid = API_TOKENS.c.id == token_id, API_TOKENS.c.revoked_at.is_(None)
-    return bool(connection.execute(update(API_TOKENS).where(*valid).values(counted)).rowcount)
+    """Count an act by the token; False where it counts no more, and may not act. Until the commit nobody revokes it."""
+    return bool(connection.execute(_COUNT_ACT, {"token": token_id, "now": now}).rowcount)
 
 
 def count_reads(connection: Connection, reads: Mapping[tuple[int, datetime, str], int], now: datetime) -> None:
