@@ -1,4 +1,4 @@
-"""Widens indexes of orders by what is read of many orders in their order, so that no order's row is.
+"""Widens indexes of orders by what is read of many of them in their order, and says more of what systems get and ask.
 
 Each part has its own steps, there and back.
 """
