@@ -106,7 +106,9 @@ def event_rows(po_number: str, head: str, count: int, events: Iterable[Event]) -
     for seq, event in enumerate(events, start=count + 1):
         row = {
             "seq": seq,
-            **{name: getattr(event, name) for name in ("kind", "happened_at", "learned_at")},
+            "kind": event.kind,
+            "happened_at": event.happened_at,
+            "learned_at": event.learned_at,
             "witness": event.witness.value,
             "changes": _sorted(event.changes),
             "line_changes": [_sorted(change) for change in event.line_changes],
@@ -142,7 +144,7 @@ def chain_entry(row: Mapping[Any, Any]) -> Entry:
 
 
 def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(sorted(values.items()))
+    return dict(sorted(values.items())) if len(values) > 1 else {**values}
 
 
 def numbering_fault(seqs: Sequence[int], count: int, after: int = 0) -> str | None:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
 from tracking.orders.line_matching import respellings
-from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id
+from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id, order_of
 from tracking.storage.counters import count_event
 from tracking.storage.integration import late_orders, notifications
 from tracking.storage.leases import LIMIT, RESCHEDULE_SPREAD, lease_rows, unleased
@@ -131,11 +131,11 @@ def find_as_named(connection: Connection, po_number: str) -> StoredOrder | None:
 def find_by_po_numbers(connection: Connection, po_numbers: Sequence[str]) -> dict[str, StoredOrder]:
     """Find the orders with these PONumbers as they are written, without lines; their rows are locked."""
     rows = connection.execute(SELECT_ORDERS_BY_PO_NUMBER, {"wanted": list(po_numbers)})
-    return {row.po_number: _stored_order(row, ()) for row in rows}
+    return {row.po_number: _stored_order(row, ()) for row in rows.all()}
 
 
 def _stored_order(row: Row[Any], lines: tuple[Line, ...]) -> StoredOrder:
-    order = Order(**dict(zip(ORDER_FIELDS, row, strict=False)), lines=lines)
+    order = order_of(dict(zip(ORDER_FIELDS, row, strict=False), lines=lines))
     return StoredOrder(row.id, order, row._mapping)  # noqa: SLF001 - public; so named to differ from every column
 
 
