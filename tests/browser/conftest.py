@@ -10,7 +10,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [path for path in (str(TESTS), str(TESTS / "support"), str(TESTS / "scenarios")) if path not in sys.path]
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402 - as below
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright  # noqa: E402 - as below
 from processes.children import ROOT, Child, Nursery, nursery, until  # noqa: E402 - found through the line above
 from processes.over_http import fact, store_of  # noqa: E402 - as above
 
@@ -74,13 +74,30 @@ def console(console_of_all: Child) -> Iterator[Child]:
     os.killpg(console_of_all.process.pid, signal.SIGSTOP)
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+@pytest.fixture(scope="package")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One for the tests of this package; while it is there no other test could run an event loop of its own."""
     with sync_playwright() as playwright:
         expect.set_options(timeout=60_000)
         launched = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="package")
+def context_of_all(browser: Browser, console_of_all: Child) -> Iterator[BrowserContext]:
+    """One browser for tests of the console that need none of their own, where all scripts would be read anew."""
+    opened = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=console_of_all.url)
+    opened.set_default_timeout(60_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def context(context_of_all: BrowserContext, console: Child) -> BrowserContext:
+    """That browser while the console runs, as if nobody had said in it who they are."""
+    context_of_all.clear_cookies()
+    return context_of_all
 
 
 @pytest.fixture

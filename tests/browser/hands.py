@@ -4,12 +4,33 @@ from playwright.sync_api import Locator, Page, expect
 
 MOST_STOPS = 90
 HEAD_HEIGHT, ROW_HEIGHT = 32, 27  # pixels of a table of cells, about
+# Ends once the script has run for it; a run of a part of the page that comes between is taken for that.
+GO = """address => new Promise(done => {
+    const app = document.querySelector("[data-testid=stApp]");
+    const watch = new MutationObserver(changes => {
+        if (changes.some(each => each.oldValue === "running") && app.dataset.testScriptState === "notRunning") {
+            watch.disconnect();
+            done();
+        }
+    });
+    watch.observe(app, {attributeFilter: ["data-test-script-state"], attributeOldValue: true});
+    setTimeout(done, 10_000);
+    history.pushState({}, "", address);
+    dispatchEvent(new PopStateEvent("popstate"));
+})"""
 HAS_FOCUS = "element => element.contains(document.activeElement)"
 
 
 def settled(page: Page) -> None:
     """Waits until the script of the page has run."""
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def go(page: Page, address: str) -> None:
+    """Goes to another address of the same console as Back and Forward do, which reads no script anew; and waits."""
+    settled(page)
+    page.evaluate(GO, address)
+    settled(page)
 
 
 class Hands:

@@ -1,10 +1,12 @@
 """What a person does in a demonstration, in a real browser."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
-from browser.hands import settled
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from browser.hands import go, settled
 
 pytestmark = pytest.mark.browser
 
@@ -19,6 +21,22 @@ ADDRESS = {
 }
 
 
+@pytest.fixture(scope="module")
+def window(context: BrowserContext) -> Iterator[Page]:
+    """One window for what is done one after the other."""
+    opened = context.new_page()
+    opened.goto("/orders")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(window: Page, width: int) -> Page:
+    """That window, so wide."""
+    window.set_viewport_size({"width": width, "height": 900})
+    return window
+
+
 def fill(page: Page, key: str, text: str) -> None:
     field = page.locator(f".st-key-{key} input")
     field.fill(text)
@@ -28,7 +46,7 @@ def fill(page: Page, key: str, text: str) -> None:
 
 def order(page: Page, kind: str) -> str:
     """Sends a test order of this type through the form, and lands on its page; its PO number."""
-    page.goto("/submit")
+    go(page, "/submit")
     page.locator(".st-key-order_type").get_by_text(TYPES[kind], exact=True).click()
     # The page shows what belongs to this type, which is more than that no script runs: none may have begun yet.
     expect(page.locator(".st-key-address_Name")).to_have_count(int(kind == "PhysicalShipment"))
@@ -63,11 +81,12 @@ def test_a_test_order_becomes_completed_while_its_timeline_is_watched(page: Page
 
 def is_found_by_a_part_of_its_po_number(page: Page, po_number: str) -> None:
     """And its link opens in a new tab."""
-    page.goto(f"/orders?q={po_number[-6:].lower()}")
+    go(page, f"/orders?q={po_number[-6:].lower()}")
     expect(page.get_by_text("1 order", exact=True)).to_be_visible()
     other = page.context.new_page()
     other.goto(f"/timeline?order={po_number}")
     expect(other.locator("code", has_text=po_number).first).to_be_visible()
+    other.close()
 
 
 def orders_grid(page: Page) -> Locator:
@@ -147,7 +166,7 @@ def click_on_chart(page: Page, key: str) -> None:
 
 def test_the_overview_fits_one_screen_and_a_click_on_a_chart_leads_to_its_orders(page: Page) -> None:
     page.set_viewport_size({"width": 1680, "height": 1000})
-    page.goto("/")
+    go(page, "/")
     expect(page.locator("[class*='st-key-times_'] .main-svg").first).to_be_attached()
     settled(page)
     assert page.get_by_test_id("stMain").evaluate("each => each.scrollHeight - each.clientHeight") <= 0

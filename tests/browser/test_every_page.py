@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
-from processes.children import Child
+from playwright.sync_api import BrowserContext, Page, expect
+
+from browser.hands import settled
 
 pytestmark = pytest.mark.browser
 
@@ -41,19 +41,6 @@ WATCHED_SECONDS = 31  # some parts are drawn again every 30
 WATCH_SHIFTS = """() => { window.shifts = 0; new PerformanceObserver(list => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
 }).observe({type: "layout-shift"}); }"""
-
-
-@pytest.fixture
-def context(browser: Browser, console: Child) -> Iterator[BrowserContext]:
-    opened = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=console.url)
-    opened.set_default_timeout(60_000)
-    yield opened
-    opened.close()
-
-
-def settled(page: Page) -> None:
-    """Waits until the script of the page has run."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def opened(context: BrowserContext, name: str) -> Page:
@@ -110,6 +97,7 @@ def test_a_page_is_readable_for_everyone_by_day_and_by_night_and_on_a_phone(cont
         cut = page.locator(".st-key-counts").evaluate(CUT_IN_THE_ROW)
         assert cut == [], f"the row above {name} is cut at {width}"
         assert violations(page) == [], f"{name} at {width}, {scheme}"
+    page.close()
 
 
 @pytest.mark.long
@@ -122,5 +110,7 @@ def test_nothing_moves_under_the_reader_and_what_is_half_typed_stays(context: Br
     next(iter(pages.values())).wait_for_timeout(WATCHED_SECONDS * 1_000)
     shifts = {name: page.evaluate("window.shifts") for name, page in pages.items()}
     typed = {name: page.evaluate("document.activeElement.value") for name, page in pages.items()}
+    for page in pages.values():
+        page.close()
     assert {name: text for name, text in typed.items() if text != "half typ"} == {}
     assert {name: shift for name, shift in shifts.items() if shift > SHIFT_AT_MOST} == {}, json.dumps(shifts)

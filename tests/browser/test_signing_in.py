@@ -98,7 +98,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             'client_secret = "made up too"\n'
             f'server_metadata_url = "http://127.0.0.1:{at}/.well-known/openid-configuration"\n'
         )
-        settings = {"OPERATORS": "ann@example.com", "VIEWERS": "vic@EXAMPLE.com"}
+        settings = {"OPERATORS": "ann@example.com", "VIEWERS": "vic@EXAMPLE.com", "ROLES": "pages"}
         provider = children.serve(mock, at, {})
         console = children.streamlit(settings, port=port, options=["--secrets.files", str(secrets)])
         place(children.database_url)
@@ -133,10 +133,10 @@ Comes = Callable[[], Visitor]
 
 def test_an_operator_acts_under_their_name_and_a_viewer_only_looks(house: House, visitor: Comes) -> None:
     ann = visitor()
-    ann.signs_in("ann")
+    ann.signs_in("ann", f"/timeline?order={PO_NUMBER}")  # and lands there
     ann.page.locator(".st-key-who button").click()
     expect(ann.page.get_by_text("ann@example.com, operator")).to_be_visible()
-    ann.page.goto(f"/timeline?order={PO_NUMBER}")
+    ann.page.keyboard.press("Escape")
     ann.page.locator(".st-key-note button").click()
     ann.page.locator(".st-key-note_text textarea").fill("called them")
     ann.page.locator(".st-key-note_submit button").click()
@@ -145,7 +145,7 @@ def test_an_operator_acts_under_their_name_and_a_viewer_only_looks(house: House,
     assert [ann.was_sent(word) for word in SEEN_INSIDE] == [True] * 3, "what a page shows is in what it was sent"
 
     vic = visitor()
-    vic.signs_in("vic", f"/timeline?order={PO_NUMBER}")  # and lands there
+    vic.signs_in("vic", f"/timeline?order={PO_NUMBER}")
     vic.page.locator(".st-key-who button").click()
     expect(vic.page.get_by_text("vic@example.com, viewer")).to_be_visible()
     expect(vic.page.locator(".st-key-story")).to_contain_text("called them")

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from browser.hands import Hands, settled
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from processes.children import Child, Nursery, until
 from processes.over_http import store_of
 from sqlalchemy import ColumnElement, func, select
 
+from browser.hands import Hands, go, settled
 from tracking.orders.model import State
 from tracking.reports.evidence.verification import verify_file
 from tracking.storage.database import Database
@@ -38,35 +38,31 @@ def store(first_start: Nursery, console: Child) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def context(browser: Browser, console: Child) -> Iterator[BrowserContext]:
-    """One browser for all tasks, in which somebody has said once who they are."""
-    opened = browser.new_context(viewport={"width": 1280, "height": FOLD}, base_url=console.url)
-    opened.set_default_timeout(30_000)
-    page = opened.new_page()
-    page.goto("/timeline")
-    page.locator(".st-key-who button").first.click()
-    page.locator(".st-key-name_of_who_acts input").fill(NAME)
-    page.get_by_role("button", name="Save").click()
-    expect(page.locator(".st-key-who")).to_contain_text(NAME)
-    page.close()
+def window(context: BrowserContext, store: Database) -> Iterator[Page]:
+    """One window for all tasks, once there is something to do, in which somebody has said who they are."""
+    assert store
+    opened = context.new_page()
+    opened.set_viewport_size({"width": 1280, "height": FOLD})
+    opened.goto("/")
+    opened.locator(".st-key-who button").first.click()
+    opened.locator(".st-key-name_of_who_acts input").fill(NAME)
+    opened.get_by_role("button", name="Save").click()
+    expect(opened.locator(".st-key-who")).to_contain_text(NAME)
     yield opened
     opened.close()
 
 
-@pytest.fixture(scope="module")
-def window(context: BrowserContext, store: Database) -> Page:
-    """A window of that browser, once there is something to do."""
-    assert store
-    opened = context.new_page()
-    opened.goto("/")
-    return opened
-
-
 @pytest.fixture(params=[pytest.param(False, id="mouse", marks=pytest.mark.long), pytest.param(True, id="keyboard")])
-def hands(request: pytest.FixtureRequest, window: Page) -> Hands:
-    """Somebody who looks at the overview."""
-    go_to_overview(window)
+def hands_anywhere(request: pytest.FixtureRequest, window: Page) -> Hands:
+    """Somebody who looks at whatever was opened last."""
     return Hands(window, keyboard=request.param)
+
+
+@pytest.fixture
+def hands(hands_anywhere: Hands) -> Hands:
+    """Somebody who looks at the overview."""
+    go_to_overview(hands_anywhere.page)
+    return hands_anywhere
 
 
 def go_to_overview(page: Page) -> None:
@@ -106,7 +102,11 @@ def test_the_first_order_that_needs_a_decision_opens_with_one_click(hands: Hands
     assert hands.clicks == 1
 
 
-def test_an_order_is_found_by_its_id_and_by_a_part_of_it_and_by_an_e_mail(hands: Hands, store: Database) -> None:
+def test_an_order_is_found_by_its_id_and_by_a_part_of_it_and_by_an_e_mail(
+    hands_anywhere: Hands, store: Database
+) -> None:
+    """By what stands above each page."""
+    hands = hands_anywhere
     [po_number] = po_numbers(store, *COMPLETED_HERE)
     for text, found in ((po_number, po_number), (po_number[-6:].lower(), po_number), by_mail(store)):
         hands.clicks = 0
@@ -183,11 +183,12 @@ def test_a_file_is_uploaded_and_followed_to_its_outcome_file(window: Page) -> No
     assert len(download.value.path().read_text().splitlines()) == 61
 
 
-def test_an_order_is_polled_with_one_click_and_acknowledged_with_two(hands: Hands, store: Database) -> None:
+def test_an_order_is_polled_with_one_click_and_acknowledged_with_two(hands_anywhere: Hands, store: Database) -> None:
     """Each by its button or by its key, on the page of an order that needs a decision."""
+    hands = hands_anywhere
     page = hands.page
     [po_number] = po_numbers(store, ORDERS.c.state != State.REFUSED, UNDECIDED)
-    page.goto(f"/timeline?order={po_number}")
+    go(page, f"/timeline?order={po_number}")
     opens(page, po_number)
     hands.shortcut("p", page.locator(".st-key-check_now").get_by_role("button"))
     expect(page.get_by_test_id("stToast")).to_contain_text("Poll queued.")
