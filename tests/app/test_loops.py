@@ -545,7 +545,7 @@ def test_the_catalogue_is_fetched_once_a_day_and_a_minute_after_a_failure(
     store: Database, provider: FakeProvider, clock: Clock
 ) -> None:
     house = Housekeeping(store, provider, clock)
-    provider.will("carriers", OutcomeUnknown("no"))
+    provider.will("products", OutcomeUnknown("no"))
     with pytest.raises(OutcomeUnknown):
         asyncio.run(house._catalogue())
     assert fact(store, "catalogue") is None
@@ -559,6 +559,32 @@ def test_the_catalogue_is_fetched_once_a_day_and_a_minute_after_a_failure(
     assert len(provider.called("products")) == 2
     clock.pass_by(hours=1)
     asyncio.run(house._catalogue())
+    assert len(provider.called("products")) == 3
+
+
+def test_a_list_that_fails_holds_up_no_products_and_an_empty_catalogue_takes_the_place_of_none(
+    store: Database, provider: FakeProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing() -> list[dict[str, Any]]:
+        return []
+
+    def read(minutes: int) -> dict[str, Any] | None:
+        clock.pass_by(minutes=minutes)
+        asyncio.run(house._catalogue())
+        return fact(store, "catalogue")
+
+    house = Housekeeping(store, provider, clock)
+    provider.will("carriers", OutcomeUnknown("no"))
+    whole = {"products": [{"id": "CVS"}], "shipping_methods": [], "carriers": []}
+    assert read(0) == whole
+    store.write(lambda connection: facts.set_fact(connection, "catalogue", whole | {"carriers": ["x"]}, clock.now))
+    provider.will("carriers", OutcomeUnknown("no"))
+    assert read(10) == whole | {"carriers": ["x"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(provider, "products", nothing)
+        assert read(10) == whole | {"carriers": ["x"]}
+    assert read(10) == whole
+    assert read(23 * 60) == whole
     assert len(provider.called("products")) == 3
 
 

@@ -414,10 +414,20 @@ def test_a_product_is_sold_whatever_is_wrong_with_the_rest_of_its_entry() -> Non
         "Denominations": [10, "?"],
         "Cost": {"Fee": [], "DiscountPercentage": "?"},
     }
-    odd |= {"CurrencyCode": 5.5, "Meta": {"ShippingConfiguration": {"HasRequiredCardCarriers": 1}}}
+    odd |= {
+        "DenominationType": "Range",
+        "CurrencyCode": 5.5,
+        "Meta": {"ShippingConfiguration": {"HasRequiredCardCarriers": 1}},
+    }
     [product] = read_each([odd], read_product, notes)
     assert (product["id"], product["name"], product["denominations"]) == ("CVS", "CVS", [])
     assert (product["fee_minor"], product["discount_percent"], product["has_required_carriers"]) == (0, "0", True)
+    assert {
+        "Data[].DenominationType is a word that is not known",
+        "Data[].CurrencyCode is no code of a currency",
+    } <= notes
+    assert product["currency"] is None
+    assert read_each([odd | {"DenominationType": "variable"}], read_product, notes)[0]["denominations"] == []
     assert "Data[].Denominations holds what is not a number" in notes
     [method] = read_each([{"Id": "STANDARD", "Cost": {}, "Carrier": []}], read_shipping_method, notes)
     assert (method["carrier"], method["cost_minor"]) == (None, None)
@@ -563,7 +573,7 @@ def test_the_catalogue_reads_products_and_leaves_out_what_is_none() -> None:
         "Type": "digital",
         "Denominations": ["10", 25.5],
         "DenominationType": "fixed",
-        "AvailableDeliveryTypes": ["links", "New"],
+        "AvailableDeliveryTypes": ["links", "Digital Delivery", "New"],
         "Cost": {"Fee": 0.35, "DiscountPercentage": "2.50"},
         "CurrencyCode": "USD",
         "Meta": {"ShippingConfiguration": {"HasRequiredCardCarriers": True}},
@@ -575,7 +585,7 @@ def test_the_catalogue_reads_products_and_leaves_out_what_is_none() -> None:
         "type": "Digital",
         "denominations": [1000, 2550],
         "denomination_type": "Fixed",
-        "delivery_types": ["Links", "New"],
+        "delivery_types": ["Links", "DigitalDelivery", "New"],
         "fee_minor": 35,
         "discount_percent": "2.50",
         "currency": "USD",

@@ -4,13 +4,14 @@ import codecs
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tracking.access import Person
 from tracking.storage.database import Database, connect
 from tracking.submissions import files
-from tracking.submissions.catalog import NOT_CHECKED, Catalog, parse_catalog
+from tracking.submissions.catalog import EMPTY, NOT_CHECKED, Catalog, parse_catalog
 from tracking.submissions.files import CheckedFile
 from tracking.team.imports.handing_in import submit_file
 
@@ -442,6 +443,18 @@ def test_a_postal_code_as_the_country_writes_it_is_taken(state: str, text: str, 
 def test_without_a_catalogue_the_file_says_that_it_was_not_held_against_one() -> None:
     assert read(HEADER + ROW.format("A-1"), catalog=None).unchecked == (NOT_CHECKED,)
     assert read(HEADER + ROW.format("A-1")).unchecked == ()
+
+
+def test_what_the_catalogue_says_in_words_that_nobody_knows_refuses_nothing() -> None:
+    def told(**product: Any) -> list[str]:
+        catalog = parse_catalog({"products": [{"id": "AMAZON", **product}] if product else []})
+        checked = read(HEADER + ROW.format("A-1"), catalog=catalog)
+        return [str(problem) for problem in checked.problems] or list(checked.unchecked)
+
+    assert told(delivery_types=["Links"], denominations=[1000])[0].startswith("row 2, ProductId: AMAZON is not offered")
+    assert told(delivery_types=["Links", "Print"], denominations=[1000]) == []
+    assert told(denominations=[500_000, 100], denomination_type="Variable") == []
+    assert told() == [EMPTY]
 
 
 def test_what_the_catalogue_does_not_name_is_said_to_be_unchecked() -> None:

@@ -1,6 +1,7 @@
 """Housekeeping: store the catalog, the balance and the client's state, for pages; index what is searched."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy import Connection
 
 from tracking.app.drafts import delete_old_drafts
 from tracking.app.loops import run_loop
+from tracking.errors import ProviderError
 from tracking.orders.policy.balance_threshold import BalanceThreshold
 from tracking.provider.client import Client
 from tracking.storage import counters, facts
@@ -16,8 +18,10 @@ from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.search import indexing
 
+log = logging.getLogger(__name__)
 STARTUP_DELAY = 1.0  # second of a process: what a restart left undone needs the budget more than what a form shows
 CATALOGUE_EVERY = timedelta(days=1)
+INCOMPLETE_EVERY = timedelta(minutes=10)  # while one of its lists is lacking
 BALANCE_EVERY = timedelta(seconds=60)
 NOT_OFFERED_EVERY = timedelta(hours=1)  # whoever answered may have been something else than the provider
 DRAFTS_EVERY = timedelta(hours=1)
@@ -46,7 +50,7 @@ class Housekeeping:
         self._clock = clock
         self._balance_below = balance_below
         self._due: dict[str, datetime] = {}
-        self._offers_balance = True
+        self._offers_balance, self._lacking = True, False
         self._asked_at = clock()
 
     async def run(self) -> None:
@@ -65,9 +69,12 @@ class Housekeeping:
 
     def _stored_at(self, key: str) -> datetime | None:
         """Read when it was last stored: a process that is started again and again does not fetch anew each time."""
-        with self._database.read() as connection:
-            stored = facts.get_fact(connection, key)
+        stored = self._stored(key)
         return stored[0] if stored else None
+
+    def _stored(self, key: str) -> facts.Fact | None:
+        with self._database.read() as connection:
+            return facts.get_fact(connection, key)
 
     async def _store_balance(self, key: str, value: dict[str, Any]) -> None:
         """Store the balance and its sample of this hour. A process that read it earlier and stores it later is late."""
@@ -105,14 +112,32 @@ class Housekeeping:
         await self._store(FactKey.API_CLIENT, self._client.status())
 
     async def _catalogue(self) -> None:
-        await self._refresh(FactKey.CATALOG, CATALOGUE_EVERY, self._fetch_catalogue)
+        self._lacking = False
+        await self._refresh(FactKey.CATALOG, CATALOGUE_EVERY, self._fetch_catalogue, self._store_catalogue)
+        if self._lacking:
+            self._due[FactKey.CATALOG] = self._clock() + INCOMPLETE_EVERY
+
+    async def _store_catalogue(self, key: str, value: dict[str, Any]) -> None:
+        """Store the catalogue; one without a product takes the place of no other, as it may be an answer cut short."""
+        stored = await asyncio.to_thread(self._stored, key)
+        if stored is not None and not value["products"]:
+            log.warning("the catalogue came without a product, and stays as it was")
+            self._lacking = True
+            return
+        before = stored[1] if stored else {}
+        await self._store(key, {name: before.get(name, []) if rows is None else rows for name, rows in value.items()})
 
     async def _fetch_catalogue(self) -> dict[str, Any]:
-        return {
-            "products": await self._client.products(),
-            "shipping_methods": await self._client.shipping_methods(),
-            "carriers": await self._client.carriers(),
-        }
+        """Fetch its three lists; of the two that most orders do without, None for one that there is no answer for."""
+        lists: dict[str, Any] = {"products": await self._client.products()}
+        others = {"shipping_methods": self._client.shipping_methods, "carriers": self._client.carriers}
+        for name, fetch in others.items():
+            try:
+                lists[name] = await fetch()
+            except ProviderError as exc:
+                log.warning("the catalogue is without its %s: %s", name.replace("_", " "), exc)
+                lists[name], self._lacking = None, True
+        return lists
 
     async def _drafts(self) -> None:
         now = self._clock()

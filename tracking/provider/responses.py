@@ -90,7 +90,7 @@ def read_order(raw: Any, notes: set[str] | None = None) -> ParsedOrder:
         created_at=order.time("Timestamp"),
         lines=tuple(line for line, _ in read),
         note=order.text("Note", limit=1000),
-        currency=(order.text("CurrencyCode", "Currency", limit=10) or "").upper() or None,
+        currency=_currency(order, "CurrencyCode", "Currency"),
         unreadable=unreadable,
     )
     claims = {line.number: claims for line, claims in read if claims}
@@ -330,19 +330,31 @@ def read_product(item: Fields) -> dict[str, Any]:
     """Parses a product of the catalog, money in minor units. Denominations that cannot all be read are none."""
     cost, shipping = item.object("Cost"), item.object("Meta").object("ShippingConfiguration")
     delivery_types = [word for word in _as_list(item.get("availabledeliverytypes")) if isinstance(word, str)]
-    form = usual_case(item.text("DenominationType") or "Fixed", ("Fixed", "Variable", "VariableNoCents"))
+    forms = ("Fixed", "Variable", "VariableNoCents")
+    form = usual_case(item.text("DenominationType") or "Fixed", forms)
+    if form not in forms:
+        item.note("DenominationType", "is a word that is not known")
     return {
         "id": _id(item),
         "name": item.text("Name") or _id(item),
         "type": usual_case(item.text("Type") or "Digital", ("Digital", "Physical")),
-        "denominations": _denominations(item),
+        # Of a word that nobody knows it is not known either what its amounts are.
+        "denominations": _denominations(item) if form in forms else [],
         "denomination_type": form,
-        "delivery_types": [usual_case(word, OrderType) for word in delivery_types],
+        "delivery_types": [usual_case(re.sub("[-_ ]", "", word), OrderType) for word in delivery_types],
         "fee_minor": cost.minor("Fee") or 0,
         "discount_percent": f"{cost.decimal('DiscountPercentage') or Decimal():f}",
-        "currency": item.text("CurrencyCode", limit=10),
+        "currency": _currency(item, "CurrencyCode"),
         "has_required_carriers": shipping.flag("HasRequiredCardCarriers"),
     }
+
+
+def _currency(fields: Fields, *names: str) -> str | None:
+    """The code of a currency; None for anything but letters, so that no amount is shown in what is none."""
+    code = (fields.text(*names, limit=10) or "").upper()
+    if code and not code.isalpha():
+        fields.note(names[0], "is no code of a currency")
+    return code if code.isalpha() else None
 
 
 def _denominations(item: Fields) -> list[int]:

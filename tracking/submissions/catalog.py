@@ -1,7 +1,8 @@
 """Catalog: what the provider sells and how it ships, as stored, and the validation of a request against it.
 
 Owns the rules of denominations, delivery types and shipping, and the words that say what to use instead. Asks the
-provider nothing: housekeeping stores the catalog. Without one nothing is refused, which `unchecked` says.
+provider nothing: housekeeping stores the catalog. Without one, or a product in it, nothing is refused, and `unchecked`
+says so.
 """
 
 import difflib
@@ -20,6 +21,7 @@ from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 
+EMPTY = "the provider's catalogue holds no product, so products, amounts and delivery types are not checked"
 NOT_CHECKED = (
     "the provider's catalogue has not been read yet, so products, amounts, delivery types and shipping are not checked"
 )
@@ -53,7 +55,7 @@ class Product:
         if self.denomination_type == "Fixed":
             choices = _alternatives([_amount_text(value) for value in self.denominations])
             return f"{amount} is not a denomination of {self.id}; use {choices}"
-        low, high = self.denominations[0], self.denominations[-1]
+        low, high = min(self.denominations), max(self.denominations)
         if not low <= value_minor <= high:
             return f"{amount} is outside what {self.id} comes in; use {_amount_text(low)} to {_amount_text(high)}"
         if self.denomination_type == "VariableNoCents" and value_minor % 100:
@@ -149,6 +151,8 @@ def unchecked(requests: Iterable[OrderRequest], catalog: Catalog | None) -> tupl
     """What of the requests could not be held against the catalog, in sentences; empty where all was."""
     if catalog is None:
         return (NOT_CHECKED,)
+    if not catalog.products:
+        return (EMPTY,)
     requests = tuple(requests)
     ordered = {line.product_id for request in requests for line in request.lines}
     without = sorted(name for name in ordered & catalog.products.keys() if not catalog.products[name].denominations)
@@ -164,7 +168,7 @@ def check_lines(
     kind: str | None, lines: Iterable[tuple[Mapping[str, Any], int | None]], catalog: Catalog | None
 ) -> list[Problem]:
     """Validates the line items, each with its value in minor units, as far as they were readable."""
-    if catalog is None:
+    if catalog is None or not catalog.products:
         return []
     problems: list[Problem] = []
     for index, (document, value_minor) in enumerate(lines):
@@ -178,7 +182,8 @@ def check_lines(
             continue
         if value_minor is not None and (refusal := product.refusal(value_minor)):
             problems.append(Problem(f"{where}.Value", refusal))
-        if product.delivery_types and kind and kind not in product.delivery_types:
+        is_certain = set(product.delivery_types) <= set(OrderType)  # a word nobody knows may stand for this one
+        if product.delivery_types and is_certain and kind and kind not in product.delivery_types:
             refusal = f"{product.id} is not offered as {kind}; use {_alternatives(product.delivery_types)}"
             problems.append(Problem(f"{where}.ProductId", refusal))
         problems += _check_shipping(document.get("PhysicalDeliveryAddress") or {}, product, catalog, where)

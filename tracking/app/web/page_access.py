@@ -22,7 +22,13 @@ MIN_COOKIE_SECRET = 32
 # Whatever a proxy adds tells that somebody else asks, also where it does not say who. A browser sends no X- header by
 # itself; the pages send these.
 _OF_A_PROXY = ("x-", "cf-", "fly-", "fastly-", "cloudfront-", "tailscale-", "true-client-", "client-ip", "remote-")
-_OF_ANY_PROXY = frozenset({"forwarded", "via", "cdn-loop", "max-forwards", "proxy-connection"})
+_OF_ANY_PROXY = frozenset(
+    (
+        *("forwarded", "via", "cdn-loop", "max-forwards", "proxy-connection"),
+        *("surrogate-capability", "early-data", "front-end-https"),
+    )
+)
+_ADDRESS_OF_A_CLIENT = ("client-ip", "real-ip", "connecting-ip", "origin-hop", "client-cert", "client-verify")
 _OF_A_PAGE = ("x-streamlit-", "x-xsrftoken", "x-csrf", "x-requested-with")
 
 _REMEDIES = (
@@ -160,8 +166,9 @@ def _is_forwarded(scope: Scope) -> bool:
 
 
 def _is_of_a_proxy(header: str) -> bool:
-    name = header.lower()
-    return name in _OF_ANY_PROXY or (name.startswith(_OF_A_PROXY) and not name.startswith(_OF_A_PAGE))
+    name = header.lower().replace("_", "-")
+    known = name in _OF_ANY_PROXY or name.endswith(_ADDRESS_OF_A_CLIENT)
+    return known or (name.startswith(_OF_A_PROXY) and not name.startswith(_OF_A_PAGE))
 
 
 def _is_on_this_machine(end: tuple[str, int | None] | None) -> bool:
