@@ -84,9 +84,9 @@ def orders_document(database: Database, filters: Filters, cursor: str | None, no
 def _unknown_words(filters: Filters) -> Iterator[str]:
     """Say which states and types are none that the console knows: no order may have them because they are misspelt."""
     states, types = (*filters.states, *filters.not_states), (*filters.types, *filters.not_types)
-    for asked, known, what in ((states, State, "state"), (types, OrderType, "type")):
-        for word in sorted(set(asked).difference(known)):
-            yield f"{word[:60]!r} is no {what} that this console knows: {', '.join(known)}"
+    for asked, allowed, what in ((states, State, "state"), (types, OrderType, "type")):
+        for word in sorted(set(asked).difference(allowed)):
+            yield f"{word[:60]!r} is no {what} that this console knows: {', '.join(allowed)}"
 
 
 def list_name(filters: Filters) -> str:

@@ -37,7 +37,7 @@ _US_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S")
 _USUAL_FORM = re.compile(
     r"(\d\d)/(\d\d)/(\d{4}) (0[1-9]|1[0-2]):(\d\d):(\d\d) ([AP])M", re.ASCII
 )  # as webhooks write it
-_EPOCH = re.compile(r"(?:/Date\()?(\d{10}(?:\.\d{1,9})?|\d{13})(?:\)/)?", re.ASCII)
+_EPOCH = re.compile(r"(?:/Date\()?(\d{10}(?:\d{3}){0,3})(\.\d{1,9})?(?:[+-]\d{4})?(?:\)/)?", re.ASCII)
 _PLAUSIBLE_YEARS = range(2000, 2101)
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", ""})
 _INDEX = re.compile(r"\[\d+\]")
@@ -373,10 +373,9 @@ def moment_of(value: Any) -> datetime | None:
     if not text:
         return None
     if epoch := _EPOCH.fullmatch(text):
-        number = float(epoch[1])
-        return datetime.fromtimestamp(number / 1000 if len(epoch[1]) == 13 and "." not in epoch[1] else number, UTC)
+        return datetime.fromtimestamp(float(epoch[1] + (epoch[2] or "")) / 10 ** (len(epoch[1]) - 10), UTC)
     try:
-        at = parse_time(text)
+        at = parse_time(text.removesuffix(" UTC").removesuffix(" GMT"))
     except ValueError:
         at = _mail_time(text)
     if at.year not in _PLAUSIBLE_YEARS:

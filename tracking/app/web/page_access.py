@@ -167,8 +167,8 @@ def _is_forwarded(scope: Scope) -> bool:
 
 def _is_of_a_proxy(header: str) -> bool:
     name = header.lower().replace("_", "-")
-    known = name in _OF_ANY_PROXY or name.endswith(_ADDRESS_OF_A_CLIENT)
-    return known or (name.startswith(_OF_A_PROXY) and not name.startswith(_OF_A_PAGE))
+    is_of_any = name in _OF_ANY_PROXY or name.endswith(_ADDRESS_OF_A_CLIENT)
+    return is_of_any or (name.startswith(_OF_A_PROXY) and not name.startswith(_OF_A_PAGE))
 
 
 def _is_on_this_machine(end: tuple[str, int | None] | None) -> bool:
