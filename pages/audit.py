@@ -183,6 +183,7 @@ def draw_pages(page: audit.AuditPage) -> None:
 
 def draw() -> None:
     """The page."""
+    st.header("Audit log", anchor=False)
     filters = draw_filters()
     page = audit.entries(session.database(), filters, below=address.number("below", digits=18))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

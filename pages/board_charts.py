@@ -247,7 +247,9 @@ def expectation(row: Any) -> None:
 def _expectation_text(current: OpenOrders, frame: pd.DataFrame) -> str:
     late, unknown = int(frame["late"].sum()), int(frame["slower_than"].isna().sum())
     of_all = "" if current.complete else f" of {current.open:,}: the most overdue and the newest"
-    parts = [f"{wording.count(len(frame), 'open order')}{of_all}", f":red[◆] {late:,} late"]
+    asleep = int((frame["late"] & frame["asleep"]).sum())  # the counts of what is late leave them out
+    of_these = f", {asleep:,} of them snoozed" if asleep else ""
+    parts = [f"{wording.count(len(frame), 'open order')}{of_all}", f":red[◆] {late:,} late{of_these}"]
     if current.waiting:
         parts.append(f"{current.waiting:,} not accepted yet")
     if unknown:

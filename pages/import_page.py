@@ -307,7 +307,7 @@ def _rows(import_id: int) -> None:
         options = ["all", *OUTCOME_LABELS]
         outcome = address.choice("outcome", options, "all")
         st.segmented_control(
-            "Outcome", options, required=True, label_visibility="collapsed",
+            "Outcome", options, required=True, label_visibility="collapsed", wrap=True,
             format_func=lambda name: OUTCOME_LABELS.get(name, "All"),
             **address.bound("outcome", outcome, "all", resets=("page",)),
         )  # fmt: skip

@@ -21,7 +21,9 @@ def listed() -> None:
     lines, more = imports(session.database(), page)
     if not lines and page == 1:
         st.caption("Nothing was imported yet.")
-        st.page_link("new_order.py", label="Upload a CSV file", icon=":material/upload_file:")
+        st.page_link(
+            "new_order.py", label="Upload a CSV file", icon=":material/upload_file:", query_params={"how": "file"}
+        )
         return
     frame = table_frame(lines)
     palette = elements.palette()

@@ -139,7 +139,7 @@ def _draw_orders(view: JobView, outcome: str) -> None:
     numbers = {"all": job.total, "done": job.done, "skipped": job.skipped, "waiting": job.waiting}
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="job_orders_head"):
         st.segmented_control(
-            "Orders of the job", list(OUTCOMES), required=True, label_visibility="collapsed",
+            "Orders of the job", list(OUTCOMES), required=True, label_visibility="collapsed", wrap=True,
             format_func=lambda name: f"{OUTCOMES[name]} {numbers[name]:,}",
             **address.bound("outcome", outcome, "all", resets=("orders_page",)),
         )  # fmt: skip

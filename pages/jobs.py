@@ -33,6 +33,7 @@ def row_of(job: JobStatus) -> dict[str, object]:
 @elements.live("5s", "jobs_list")
 def draw_list() -> None:
     """The jobs, newest first, a page of them; a number opens its job."""
+    st.header("Jobs", anchor=False)
     page = st.session_state.get(PAGES_KEY, 1)
     listed = reports.jobs(session.database(), page)
     if not listed.total:

@@ -32,7 +32,8 @@ def draw(fresh: Any, _place: Any) -> None:
     if state.changes:
         _changes(state.changes)
     elif learning:
-        until = f" Not before {times.text(state.learning.earliest_end)}." if state.learning else ""
+        end = state.learning and f"{times.text(state.learning.earliest_end)} ({times.zone_label()})"
+        until = f" It takes until {end} at least." if end else ""
         st.caption(f"{learning}{until}")
     else:
         st.caption("Nothing new, and nothing gone, that nobody has marked as read.")

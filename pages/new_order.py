@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+import address
 import cached
 import csv_upload
 import elements
@@ -16,6 +17,7 @@ from tracking.submissions.files import CheckedFile
 
 # What Streamlit has no way for: the summary stays in view beside a long form, and the button that sends has a colour of
 # its own where the account is live or a test.
+WAYS = {"form": "One order", "file": "CSV file"}
 STYLE = f"""<style>
 @media (min-width: 641px) {{ div:has(> .st-key-summary) {{ position: sticky; top: 4rem; }} }}
 .st-key-send_LIVE button:enabled {{ background: {LIGHT.trouble}; border-color: {LIGHT.trouble}; color: white; }}
@@ -71,12 +73,13 @@ def grant(draft: Draft, checked: CheckedFile) -> None:
 if why_not := session.may_not_act():
     st.info(f"{why_not} Orders can be put together and checked, not sent.", icon=":material/lock:")
 st.html(STYLE)
-how = st.segmented_control(
-    "How", ["One order", "CSV file"], key="how", default="One order", required=True, persist_state="session",
-    label_visibility="collapsed",
+how = address.choice("how", WAYS, "form")
+st.segmented_control(
+    "How", list(WAYS), format_func=WAYS.__getitem__, required=True, label_visibility="collapsed",
+    **address.bound("how", how, "form"),
 )  # fmt: skip
 with elements.error_box():
-    if how == "CSV file":
+    if how == "file":
         csv_upload.draw()
     else:
         one_order()

@@ -97,7 +97,7 @@ def _acknowledge(po_number: str) -> None:
     """A click on a reason acknowledges; only "Other" needs words."""
     person = actors.field()
     words = (st.text_input("Details", key="acknowledge_text", placeholder="optional") or "").strip()
-    st.caption("Reason")
+    st.caption("Reason: a click on it acknowledges the order.")
     with st.container(horizontal=True):
         pressed = [reason for reason in session.settings().reasons if reason_chip(reason, "reason")]
         other = st.button("Other", key="reason_other")

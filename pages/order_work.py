@@ -131,6 +131,6 @@ def _snooze_until(po_number: str) -> None:
         until = snooze_times.field("snooze_date")
         sent = st.form_submit_button("Snooze", key="snooze_submit", type="primary")
     if sent and until is None:
-        st.error("Choose a date and a time.")
+        st.error("Choose a date and a time that is yet to come.")
     elif sent and actors.is_named(person):
         elements.attempt(lambda: _snooze(po_number, until, person))

@@ -183,7 +183,7 @@ def _snooze() -> Entered:
     if word != snooze_times.DATE:
         return Entered(Parameters(until=offered[word].at if word in offered else None))
     until = snooze_times.field("bulk_date")
-    return Entered(Parameters(until=until), None if until else "Choose a date and a time.")
+    return Entered(Parameters(until=until), None if until else "Choose a date and a time that is yet to come.")
 
 
 def _assignment() -> Entered:

@@ -117,7 +117,7 @@ def _change(name: str, figure: Figure) -> Mapping[str, Any]:
         return {"delta": None, "delta_description": "not recorded an hour ago" if name == "late" else "since midnight"}
     # Streamlit writes a number without separators, and reads the sign of a text.
     delta = f"{figure.change:,}" if abs(figure.change) >= 1000 else figure.change
-    since = "vs. yesterday" if name == "completed" else "in 1 h, snoozed included" if figure.snoozed else "in 1 h"
+    since = "vs. yesterday" if name == "completed" else "in 1 h, with snoozed" if figure.snoozed else "in 1 h"
     return {"delta": delta, "delta_description": since}
 
 

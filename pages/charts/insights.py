@@ -136,7 +136,7 @@ def accuracy(frame: pd.DataFrame, *, promised: int, palette: Palette = LIGHT) ->
     return laid_out(figure, HEIGHT, showlegend=False)
 
 
-LEADS = (-86_400, -3600, -60, -10, -1, -0.1, 0, 0.1, 1, 10, 60, 3600, 86_400)
+LEADS = (-86_400, -3600, -60, -10, -1, 0, 1, 10, 60, 3600, 86_400)
 
 
 def leads(frame: pd.DataFrame, palette: Palette = LIGHT) -> go.Figure:
@@ -171,7 +171,7 @@ def leads(frame: pd.DataFrame, palette: Palette = LIGHT) -> go.Figure:
         )
     figure.update_xaxes(
         range=[-furthest, furthest], tickmode="array", tickvals=[stretched(lead) for lead in LEADS],
-        ticktext=[LENGTHS.get(abs(lead), "0") for lead in LEADS], fixedrange=True, zeroline=False,
+        ticktext=[LENGTHS.get(abs(lead), "0") for lead in LEADS], fixedrange=True, zeroline=False, tickangle=0,
     )  # fmt: skip
     first, last = frame["at"].min(), frame["at"].max()
     edge = max((last - first) * 0.04, timedelta(minutes=10))  # around a lone time the axis would count milliseconds

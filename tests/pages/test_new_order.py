@@ -325,7 +325,7 @@ def place(database: Database) -> int:
 
 
 def csv(app: AppTest, text: str) -> AppTest:
-    app.session_state["how"] = "CSV file"
+    app.query_params["how"] = "file"
     app.run()
     app.file_uploader(key="csv").upload("orders.csv", text.encode())
     return app.run()

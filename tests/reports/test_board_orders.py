@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from histories import START, History
 
 from tracking import ingest
+from tracking.access import Person
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import Line, Snapshot
 from tracking.polling.learner import Learner
@@ -18,6 +19,7 @@ from tracking.reports.board import changes, decisions, expectation
 from tracking.reports.board import completion_times as times_module
 from tracking.reports.board.completion_times import completion_times
 from tracking.storage.database import Database
+from tracking.team import work
 
 
 def discover(history: History, database: Database, planner: PlanningContext, po_number: str, **age: float) -> None:
@@ -85,6 +87,9 @@ def test_open_orders_are_compared_with_those_of_their_class(
     assert (shown["OPEN"].age, shown["OPEN"].class_name, shown["OPEN"].late) == (timedelta(days=2), "Links/1", True)
     assert shown["OPEN"].slower_than == pytest.approx(1.0)
     assert shown["LARGE"].slower_than is not None  # by the times of the nearest size
+    assert not shown["OPEN"].asleep
+    work.snooze(store, "OPEN", None, by=Person("Ann"), now=history.at)
+    assert {order.po_number for order in expectation.open_orders(store, history.at).orders if order.asleep} == {"OPEN"}
 
 
 def test_without_enough_history_an_open_order_has_no_percentile(history: History, store: Database) -> None:

@@ -18,9 +18,16 @@ from tracking.forecasting.forecasts import ComparableTimes, Forecasts
 from tracking.orders.model import CLOSED
 from tracking.storage.database import Database
 from tracking.storage.tables import COUNTERS, OPEN, ORDERS
+from tracking.storage.team import snoozing
 
 MOST_OVERDUE, NEWEST = 300, 200
-_COLUMNS = tuple(ORDERS.c[name] for name in ("id", "po_number", "type", "units", "state", "accepted_at", "late_at"))
+_COLUMNS = tuple(
+    ORDERS.c[name]
+    for name in (
+        *("id", "po_number", "type", "units", "state", "accepted_at", "late_at"),
+        *("snoozed_at", "snoozed_until"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class OpenOrder:
         slower_than: the share of finished orders like it that took less, 0 to 1; None: too few have finished.
         class_name: its type and size, a name of `forecasting.classes`.
         late: whether it is late, by the limit stored with it.
+        asleep: whether it is snoozed now, and so not counted as late.
     """
 
     po_number: str
@@ -40,6 +48,7 @@ class OpenOrder:
     slower_than: float | None
     class_name: str
     late: bool
+    asleep: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +103,5 @@ def _open_order(row: Row[tuple[object, ...]], compared: dict[str, ComparableTime
     times = compared[name]
     share = times.slower_than(age.total_seconds()) if times.times.reliable else None
     late = row.late_at is not None and row.late_at < now
-    return OpenOrder(row.po_number, row.state, age, share, name, late)
+    snooze = {"snoozed_at": row.snoozed_at, "snoozed_until": row.snoozed_until}
+    return OpenOrder(row.po_number, row.state, age, share, name, late, snoozing.is_snoozed(snooze, now))

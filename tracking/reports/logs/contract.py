@@ -111,8 +111,8 @@ def learning_text(learning: Learning | None) -> str | None:
     if learning.over_at is not None:
         return None
     return (
-        f"Learning what is usual: a day and {LEARNING_ANSWERS} answers, {learning.answers:,} so far. "
-        "Until then nothing is called new or gone."
+        f"Learning what the provider's answers usually look like, for a day and at least {LEARNING_ANSWERS} answers, "
+        f"{learning.answers:,} so far. Until then nothing is called new or gone."
     )
 
 
