@@ -11,7 +11,7 @@ from tracking.sandbox.scenarios import SCENARIOS
 
 TESTS = Path(__file__).parents[1]
 TEXT = (TESTS / "README.md").read_text()
-INVARIANTS = {f"I{number}" for number in (*range(16), 17)}
+INVARIANTS = {f"I{number}" for number in (*range(16), 17, 18)}
 FAULTS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in TEXT.split("## The provider", 1)[1].splitlines()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
 
 import httpx
+from alarms import SHORT_GROUPED, SHORT_RULES
 from approvals import SUBMITTER
 from marketplace import START
 from network import TIMEOUT, Broken, Refused
@@ -29,6 +30,7 @@ from sqlmodel import SQLModel
 from stepping import SteppedLoop
 
 from tracking.access import Person
+from tracking.alerting import lifecycle
 from tracking.app.loops import JobLoop, PollLoop, SendLoop
 from tracking.delivery import retries
 from tracking.errors import StoreBusy, StoreError, TrackingError
@@ -206,6 +208,9 @@ class SimulatedDatabase(Database):
             world.committed(console)
         world.dies_at(console, "commit after")
 
+    def wal_bytes(self) -> int:
+        return 0
+
     def kill(self) -> None:
         """Lets go of the connection, and with it of what was not committed."""
         if self._connection is not None:
@@ -232,6 +237,7 @@ class Console:
             climate.unproven,
             climate.heard,
         )
+        planner.forecasts.promises = world.latecomers.promises()
         self.client = self._client()
         lease = timedelta(seconds=TIMEOUT)
         sender = Sender(
@@ -274,6 +280,10 @@ class Console:
             deliverer = world.outbound.deliverer(self)
             turn = partial(world.outbound.turn, deliverer, self, group)
             self.paces.append(Pace(self, turn, world.outbound.due))
+            self.paces.append(Pace(self, partial(world.latecomers.turn, deliverer), world.latecomers.due))
+        if world.alarms.busy:
+            notifier = world.alarms.notifier(self)
+            self.paces.append(Pace(self, partial(world.alarms.turn, notifier, self), world.alarms.due))
         if climate.discover_every:
             self.paces.append(Pace(self, polling._discover, world.auditor.discovery_due))
         self._begin()
@@ -408,6 +418,7 @@ def simulated_constants(seed: int) -> Iterator[None]:
         patch.object(job_runner, "SECONDS_AHEAD", 0.4),
         patch.object(removal, "ROWS_AT_ONCE", 5),
         patch.object(retries, "WAITS", SHORT_WAITS),
+        patch.multiple(lifecycle, RULES=SHORT_RULES, GROUPED_EVERY=SHORT_GROUPED),
         patch.multiple(archiving, PAUSE=0, ORDERS_READ=1, ORDERS_OF_A_FILE=2),
         # Else lines are looked at again for longer than a history lasts, and nothing would leave.
         patch.object(waits, "FOLLOW_FOR", {} if removes(seed) else waits.FOLLOW_FOR),

@@ -17,7 +17,8 @@
 | I13 | nothing above the limit is sent before a second person whom a sign-in proves approved it; one judgment counts |
 | I14 | a job touches each order once, a stopped one none; a snooze ends with trouble: see `teamwork` |
 | I15 | what people did, were told and find in the audit log is the same: see `deeds` |
-| I17 | what other systems were promised comes in order, under one id, whatever is killed: see `outbound` |
+| I17 | what other systems were promised comes in order, under one id: see `outbound`, and of late orders `latecomers` |
+| I18 | a lasting trouble is told of once to each service, and once when it is over: see `alarms` |
 | I16 | what left the store is in an archive as it was written, and proves itself: see `retention` |
 """
 
@@ -152,6 +153,12 @@ class Auditor:
     def facts(self, order_id: int) -> Mapping[str, Any]:
         """What its log says of an order."""
         return self._folded[order_id].facts
+
+    def state_at(self, order_id: int, seq: int) -> str | None:
+        """In which state the order was after this event of its log."""
+        own = [event[7] for event in self._events if event[1] == order_id and event[2] <= seq]
+        states = (json.loads(changes).get("state") for changes in reversed(own))
+        return next((state for state in states if state), None)
 
     def knows(self, provider_id: str) -> bool:
         """Whether the console calls an order so."""

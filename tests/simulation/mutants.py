@@ -13,6 +13,7 @@ from planting import Mutant, Plant, both, one_transaction_late, replaced, rewrit
 from sqlalchemy import and_, bindparam, insert, or_, select
 
 from tracking import ingest
+from tracking.alerting import lifecycle, notifier
 from tracking.delivery import deliverer, payloads
 from tracking.errors import CallbackRefused
 from tracking.forecasting import planner
@@ -25,7 +26,7 @@ from tracking.provider.rate_limit import RateLimiter
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import counters, inbox, leases, orders, outbox
-from tracking.storage.integration import deliveries
+from tracking.storage.integration import deliveries, late_orders
 from tracking.storage.integration.tables import DELIVERIES
 from tracking.storage.retention import archiving, removal
 from tracking.storage.tables import CALLBACKS, ORDERS, OUTBOX
@@ -115,6 +116,15 @@ def _overtaking() -> Plant:
 
 def _sendable(order: Any) -> bool:
     return order.provider_id is None and order.submission != "elsewhere"
+
+
+def _late_though_done() -> Plant:
+    late = select(*late_orders._COLUMNS).where(ORDERS.c.late_at <= bindparam("now"))
+    found = late.where(ORDERS.c.late_at > late_orders._SINCE).order_by(ORDERS.c.late_at).limit(late_orders.AT_ONCE)
+    return both(
+        replaced(late_orders, "_LATE_OF_THESE", late.where(ORDERS.c.id.in_(late_orders._IDS))),
+        replaced(late_orders, "_BECAME_LATE", found),
+    )
 
 
 _whoever_approved = both(replaced(sender, "can_send", _sendable), replaced(model, "can_send", _sendable))
@@ -811,6 +821,88 @@ MUTANTS = (
             "_record",
             ("    if reply.delivered or gone:\n", "    if reply.delivered or (gone := gone or reply.status == 400):\n"),
         ),
+    ),
+    Mutant(
+        "late-early",
+        "An order is announced as late a minute before it is.",
+        rewritten(
+            deliverer.Deliverer,
+            "note_late_orders",
+            ("now = self._clock()", "now = self._clock() + late_orders.OVERLAP"),
+        ),
+    ),
+    Mutant("late-though-done", "Orders that have ended are announced as late.", _late_though_done()),
+    Mutant(
+        "late-again",
+        "An order that stays late is announced with each look.",
+        rewritten(
+            late_orders,
+            "missing",
+            (' if (at := notified.get((order["id"], one.id))) is None or at < late_at]', "]"),
+            ('order["created_at"], late_at)', 'order["created_at"], now)'),
+        ),
+    ),
+    Mutant("late-unsaid", "It is not looked for late orders.", replaced(late_orders, "became_late", lambda *_: [])),
+    Mutant(
+        "late-when-taken",
+        "What is late already when it turns out that the provider has it is left to the look for what became late.",
+        rewritten(orders, "save_order", ("late_orders.notify(connection, [stored.id], events[-1].learned_at)", "pass")),
+    ),
+    Mutant(
+        "late-by-the-guess",
+        "What was promised for an order does not say from when on it is late.",
+        rewritten(
+            ingest,
+            "_observe",
+            (
+                "planner.forecasts.late_limit(order.type, order.units).after",
+                "first_late_after(order.type, order.units)",
+            ),
+        ),
+    ),
+    Mutant(
+        "alert-unrecorded",
+        "That a service has taken an alert is not recorded.",
+        rewritten(lifecycle, "recorded", ("else alert.sent_to), *taken]", "else alert.sent_to)]")),
+    ),
+    Mutant(
+        "alert-hasty",
+        "A trouble is told of as soon as it is there.",
+        rewritten(lifecycle, "_begun", ("max(began + lasts, now + min(lasts, SETTLED_AFTER))", "now")),
+    ),
+    Mutant(
+        "alert-flaps",
+        "What is gone for a moment is told of as over.",
+        rewritten(lifecycle, "_absent", ("< RULES[alert.rule].clear", "< timedelta()")),
+    ),
+    Mutant(
+        "alert-endless",
+        "Nobody is told that a trouble is over.",
+        rewritten(lifecycle, "_absent", ("now if alert.sent_to or alert.attempts else None", "None")),
+    ),
+    Mutant(
+        "alert-given-up",
+        "An alert that a service did not take is not sent again.",
+        rewritten(
+            lifecycle, "recorded", (" if left else None\n    return", " if ended and left else None\n    return")
+        ),
+    ),
+    Mutant(
+        "alert-for-all",
+        "An alert that one service has taken counts as taken by all.",
+        rewritten(
+            notifier.Notifier,
+            "_store_sent",
+            ("[one.service] if one.taken else []", "[*self._services] if one.taken else []"),
+        ),
+    ),
+    Mutant(
+        "alert-led-by-all", "Each process tells of alerts.", replaced(notifier.Notifier, "_may_lead", lambda *_: True)
+    ),
+    Mutant(
+        "alert-outlives",
+        "A trouble that is over before its message was sent is told of as if it were there.",
+        rewritten(lifecycle, "_absent", ("clear_since=since, next_attempt_at=None)", "clear_since=since)")),
     ),
     Mutant("chain-cut", "No entry of the audit log knows the one before.", _head_forgotten()),
     Mutant(

@@ -165,6 +165,10 @@ class Outbound:
         """The receiver gets a message: it must be one that was promised, and come when those before it have come."""
         self._look()
         document = json.loads(body)
+        if document["type"] == "order.late":
+            if of := self.world.latecomers.receive(message_id, body, document):
+                self._comes_in_order(of[0], (of[1], len(RANK)), document)
+            return
         event, order = document["data"]["event"], document["data"]["order"]
         key = self._ids.get(message_id)
         if key is None or key not in self._promised:
@@ -178,11 +182,14 @@ class Outbound:
         if got and (message_id, body) != got[0]:
             raise Violation("I17", f"{event_type} of {order['po_number']} comes again as something else")
         if not got:
-            place = seq, RANK.index(event_type)
-            if place < self._newest.get(order_id, (0, 0)):
-                raise Violation("I17", f"{event_type} of {order['po_number']} comes after a later event")
-            self._newest[order_id] = place
+            self._comes_in_order(order_id, (seq, RANK.index(event_type)), document)
         got.append((message_id, body))
+
+    def _comes_in_order(self, order_id: int, place: tuple[int, int], document: Mapping[str, Any]) -> None:
+        if place < self._newest.get(order_id, (0, 0)):
+            told = f"{document['type']} of {document['data']['order']['po_number']}"
+            raise Violation("I17", f"{told} comes after a later event")
+        self._newest[order_id] = place
 
     # What must hold
 

@@ -46,6 +46,8 @@ SOON = {
     "hook-overtakes": 18,
     "hook-renamed": 18,
     "hook-hasty": 18,
+    "late-early": 18,
+    "alert-unrecorded": 10,
 }
 
 

@@ -19,11 +19,13 @@ from adapters import (
     simulated_constants,
     submit,
 )
+from alarms import ALARM_STEPS, Alarms
 from approvals import PEOPLE, Approvals
 from auditor import Auditor
 from deeds import Deed, Deeds
 from evidence import Evidence, Intended, Violation
 from handed_in import Imports
+from latecomers import Latecomers
 from marketplace import Marketplace, Stage
 from mishaps import Chance, Step, climate_of, course_of, steps_of, team_steps
 from network import Network
@@ -78,7 +80,10 @@ class World:
         self.retention = Retention(self, seed)
         steps += self.retention.steps()
         self.outbound = Outbound(self, seed)
+        self.latecomers = Latecomers(self, seed)
         steps += self.outbound.steps()
+        self.alarms = Alarms(self, seed)
+        steps += self.alarms.steps()
         planned = {f"step {number}: {step}": step for number, step in enumerate(steps)}
         self.steps = {name: step for name, step in planned.items() if name not in dropped}
         self.chance = Chance(seed, dropped)
@@ -145,6 +150,7 @@ class World:
                 self.teamwork.ended()
                 self.deeds.ended()
                 self.outbound.ended()
+                self.latecomers.ended()
                 self._verify()
         except Violation as exc:
             self.violated(exc)
@@ -217,7 +223,13 @@ class World:
         if seen != self._looked_at:
             self._looked_at, self._waiting = (
                 seen,
-                [*self.auditor.waiting(), *self.teamwork.waiting(), *self.outbound.waiting()],
+                [
+                    *self.auditor.waiting(),
+                    *self.teamwork.waiting(),
+                    *self.outbound.waiting(),
+                    *self.latecomers.waiting(),
+                    *self.alarms.waiting(),
+                ],
             )
         waiting = self._waiting
         for text, since in waiting:
@@ -287,6 +299,8 @@ class World:
         self.commits += 1
         self.checked(self.auditor.committed)
         self.checked(self.outbound.committed)
+        self.checked(self.latecomers.committed)
+        self.checked(self.alarms.committed)
         self.checked(lambda: self.deeds.committed(self.teamwork.committed()))
         for one in self.consoles:
             for pace in one.paces:
@@ -320,7 +334,8 @@ class World:
             case "second console":
                 self._start(1)
             case _:
-                (self.outbound.do if step.what in HOOK_STEPS else self._fate)(step.what, given)
+                others = {**dict.fromkeys(HOOK_STEPS, self.outbound.do), **dict.fromkeys(ALARM_STEPS, self.alarms.do)}
+                others.get(step.what, self._fate)(step.what, given)
 
     def _fate(self, what: str, given: Mapping[str, Any]) -> None:
         match what:
