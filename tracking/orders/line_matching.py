@@ -32,6 +32,7 @@ LINE_ORDER = ("Pending", "SentToFulfillment", "Completed", "Sent", "Shipped", "C
 DIFFERENCES_AT_MOST = 3
 DONE_LINE = FULFILLED_LINE | {CANCELLED_LINE, "SentToFulfillment"}
 _ASKED_FOR = operator.attrgetter("product_id", "value_minor", "quantity")
+_TYPES = frozenset(OrderType)
 _UNFOLDED = frozenset("\u200b\ufeff")
 _LOST = frozenset("?\ufffd")  # what stands for a letter that a system cannot write
 _CUTS = frozenset(
@@ -47,7 +48,7 @@ def mismatch(order: Order, snapshot: Snapshot) -> str | None:
     """
     if not is_echo(snapshot.po_number, order.po_number):
         return "another PONumber"
-    if snapshot.type in set(OrderType) and order.type not in {snapshot.type, TYPE_UNKNOWN}:
+    if snapshot.type in _TYPES and order.type not in {snapshot.type, TYPE_UNKNOWN}:
         return f"type {snapshot.type} where {order.type} was asked for"
     if list(map(_ASKED_FOR, order.lines)) == list(map(_ASKED_FOR, snapshot.lines)):
         return None

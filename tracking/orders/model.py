@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from tracking.orders.vocabulary import AttentionReason, attention_reason_of
+from tracking.values import value
 
 
 class State(StrEnum):
@@ -96,7 +97,7 @@ CANCELLED_LINE = "Cancelled"
 FINAL_LINE = frozenset({"Claimed", "Shipped", CANCELLED_LINE})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Line:
     """One line item. Money in minor units; `claims` counts the units whose claim data has been seen."""
 
@@ -198,7 +199,7 @@ _LINE_PLACES = {entry.name: place for place, entry in enumerate(fields(Line))}
 _line_values_of = attrgetter(*_LINE_PLACES)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Event:
     """One entry of an order's log. `changes` are the facts it sets, JSON-able; `line_changes` the same for lines.
 
@@ -232,7 +233,7 @@ class _LineTotals:
         return sum(line.quantity * line.value_minor for line in self.lines)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Snapshot(_LineTotals):
     """An order as the provider showed it. `status` is the raw word with known words in their usual case.
 
@@ -333,8 +334,8 @@ def apply_lines(lines: tuple[Line, ...], changes: LineDiffs) -> tuple[Line, ...]
         settings = [(_LINE_PLACES[name], value) for name, value in change.items() if name != "numbers"]
         for number in expand_numbers(change["numbers"]):
             values = list(_line_values_of(by_number[number]))
-            for place, value in settings:
-                values[place] = value
+            for place, new in settings:
+                values[place] = new
             by_number[number] = Line(*values)
     return tuple(by_number.values())
 

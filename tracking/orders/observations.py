@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tracking.orders.model import Line, Snapshot, Witness
+from tracking.values import value
 
 
 def utc_now() -> datetime:
@@ -75,7 +76,7 @@ class Unsent:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Polled:
     """A GET showed the order; `snapshot` is None when the bytes equal those of the look before."""
 
@@ -175,7 +176,7 @@ Worked = Assigned | Snoozed | SnoozeEnded | Reopened | Judged
 Observed = OfSubmission | Polled | Missing | WebhookReported | Asked | Noted | ClaimRevealed | Erased | Worked
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Observation:
     """Something seen: by whom, when it happened, when it reached us; `job` is the job on many orders it was part of."""
 

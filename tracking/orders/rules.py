@@ -332,9 +332,9 @@ def _is_open_as_before(order: Order) -> bool:
 
 def _open_as_before(order: Order, observed: Polled, observation: Observation) -> Event:
     """The same event as for any open order, without looking at what cannot have changed: so are most answers."""
-    changes = _only_changes(order, {"last_open_at": observation.happened_at})
-    detail = {"status": order.provider_status or order.state, "via": observed.via}
-    return new_event(EventKind.STILL_OPEN, observation, changes=changes, detail=detail)
+    at, detail = observation.happened_at, {"status": order.provider_status or order.state, "via": observed.via}
+    changes = {"last_open_at": at.isoformat()} if order.last_open_at != at else {}
+    return Event(str(EventKind.STILL_OPEN), observation.witness, at, observation.learned_at, changes, detail)
 
 
 def _only_changes(order: Order, changes: Mapping[str, Any]) -> dict[str, Any]:

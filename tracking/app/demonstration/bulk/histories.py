@@ -1,11 +1,12 @@
 """Histories of made-up orders: what was observed of each, and the events and states that the live rules make of it."""
 
+import functools
 import itertools
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from tracking.orders import model
 from tracking.orders.model import OrderType, Witness
@@ -49,11 +50,16 @@ class History:
     stated_at: datetime  # when it was finished, to the second, as the webhook call says
 
 
+@functools.lru_cache(maxsize=64)
+def _day(ordinal: int) -> str:
+    return f"{date.fromordinal(ordinal):%y%m%d}"
+
+
 class _OrderMaker:
     """Makes up the observations of one order."""
 
     def __init__(self, number: int, at: datetime, rng: random.Random) -> None:
-        self.po_number = f"SEED-{at:%y%m%d}-{number:07d}"
+        self.po_number = f"SEED-{_day(at.toordinal())}-{number:07d}"
         self.finished = self._at = at
         self._rng = rng
         self._type = rng.choices(_TYPES, cum_weights=_TYPE_WEIGHTS)[0]
@@ -61,7 +67,7 @@ class _OrderMaker:
         self._number = number
         size = rng.choices((1, rng.randint(2, 5), rng.randint(6, 30), 100), (76, 18, 5, 1))[0]
         self._lines = tuple(self._line(position) for position in range(1, size + 1))
-        self._units = sum(line.quantity for line in self._lines)
+        self._units = sum([line.quantity for line in self._lines])
         self._pending = self._snapshot("Pending")  # the same whenever it is shown
 
     def _line(self, position: int) -> model.Line:
@@ -79,7 +85,7 @@ class _OrderMaker:
     def _snapshot(self, status: str) -> model.Snapshot:
         done = status == model.State.COMPLETED
         claimed = done and self._type in {OrderType.LINKS, OrderType.CODES}
-        lines = tuple(
+        lines = [
             model.Line(
                 line.number,
                 line.product_id,
@@ -93,8 +99,8 @@ class _OrderMaker:
                 line.value_minor * line.quantity * _COST_PERCENT // 100,
             )
             for line in self._lines
-        )
-        return model.Snapshot(self._provider_id, None, status, self._type, self._at, lines, currency="USD")
+        ]
+        return model.Snapshot(self._provider_id, None, status, self._type, self._at, tuple(lines), currency="USD")
 
     def observations(self) -> Iterator[Observation]:
         """Make the observations in the order in which they were learned; they go on beyond the present."""
@@ -104,7 +110,7 @@ class _OrderMaker:
             first = self._at + timedelta(seconds=rng.uniform(1, 30))
             yield Observation(Witness.POLL, first, first, Polled(self._pending, via="list"))
         else:
-            value = sum(line.quantity * line.value_minor for line in self._lines)
+            value = sum([line.quantity * line.value_minor for line in self._lines])
             requested = Requested(self._type, "seed", self._units, value, self._lines, "made up", "USD")
             yield self._observation(Witness.US, self._at, requested)
             sent = self._at + timedelta(seconds=rng.uniform(0.05, 0.5))
@@ -130,10 +136,10 @@ class _OrderMaker:
         self.finished = finished = accepted + duration
         webhook_at = finished + timedelta(seconds=self._rng.uniform(0.2, 5))
         webhook_comes = end == "Completed" and self._rng.random() < 0.85
-        at, wait = accepted, timedelta(seconds=2)
+        at, wait = accepted, 2.0
         pending = Polled(self._pending)
         while True:
-            at, wait = at + wait, wait * self._rng.uniform(1.8, 2.6)
+            at, wait = at + timedelta(seconds=wait), wait * self._rng.uniform(1.8, 2.6)
             if webhook_comes and webhook_at < at:
                 yield Observation(Witness.WEBHOOK, webhook_at, webhook_at, WebhookReported(self._provider_id))
                 at = webhook_at + timedelta(seconds=self._rng.uniform(0.05, 1))

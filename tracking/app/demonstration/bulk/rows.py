@@ -104,18 +104,24 @@ def _add(group: Group, changes: _Changes, history: History, now: datetime) -> No
     ]
     for at in _WORD_PLACES:
         values[at] = str(values[at])  # no word of an enumeration, which only it could read again
+    newest, as_text = history.events[-1].learned_at, log[-1].learned_at  # what most orders hold in several columns
     for at in _TIME_PLACES:
-        if values[at] is not None:
-            values[at] = chain.hashed_time(values[at])
+        if (time := values[at]) is not None:
+            values[at] = as_text if time == newest else chain.hashed_time(time)
     group.orders.append(tuple(values))
     if history.webhook_at is not None:
         group.calls.append(webhook_call(place, order, history.webhook_at, history.stated_at))
     earlier = None
     for after, event in zip(history.after, history.events, strict=True):
-        if (change := counters.change_of(earlier, after, event)) is not None:
-            times, units, value_minor = changes.get(change, (0, 0, 0))
-            changes[change] = times + 1, units + after.units, value_minor + after.value_minor
+        if earlier is None or counters.counts(event):  # most only say that the order is open still
+            _sum_change(changes, counters.change_of(earlier, after, event), after)
         earlier = after
+
+
+def _sum_change(changes: _Changes, change: counters.Change | None, after: model.Order) -> None:
+    if change is not None:
+        times, units, value_minor = changes.get(change, (0, 0, 0))
+        changes[change] = times + 1, units + after.units, value_minor + after.value_minor
 
 
 def webhook_call(place: int, order: model.Order, received: datetime, stated: datetime) -> Row:
