@@ -294,8 +294,7 @@ def apply_event(order: Order, event: Event) -> Order:
     """The order after the event."""
     changed = _decoded(event)
     lines = apply_lines(order.lines, event.line_changes) if event.line_changes and order.lines else order.lines
-    unchanged = not changed and lines is order.lines
-    return order if unchanged else order_of({**order.__dict__, "lines": lines, **changed})
+    return order_of({**order.__dict__, "lines": lines, **changed}) if changed or lines is not order.lines else order
 
 
 def order_of(fields_and_lines: dict[str, Any]) -> Order:
