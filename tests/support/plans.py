@@ -66,7 +66,7 @@ STATISTICS: Mapping[str, Mapping[str, str]] = {
     },
     "counters": {"sqlite_autoindex_counters_1": "14000 3500 5 1"},
     "callbacks": {
-        "ix_callbacks_waiting": "630000 1 1",
+        "ix_callbacks_waiting": "600 1",
         "ix_callbacks_received": "630000 1 1 1",
         "ix_callbacks_outcome": "630000 630000 1",
         "ix_callbacks_order_id": "630000 1",

@@ -13,11 +13,11 @@ from tracking.orders.model import Submission
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
 from tracking.storage.sqlite import many_rows
-from tracking.storage.tables import ADDRESSES, CALLBACKS, OPEN, ORDERS, insert_for
+from tracking.storage.tables import ADDRESSES, CALLBACKS, OPEN, ORDERS, WAITS_FOR_ORDER, insert_for
 
 REFUSALS_STORED = 1000
 UPDATE_WEBHOOK_CALL = update(CALLBACKS).where(CALLBACKS.c.id == bindparam("changed_id"))
-_WAITING = select(CALLBACKS).where(CALLBACKS.c.outcome == "waiting").order_by(CALLBACKS.c.id)
+_WAITING = select(CALLBACKS).where(WAITS_FOR_ORDER).order_by(CALLBACKS.c.id)
 WAITING_WEBHOOK_CALLS = _WAITING.where(CALLBACKS.c.po_number == bindparam("wanted"))
 STORED_DIGESTS = select(CALLBACKS.c.digest).where(CALLBACKS.c.digest.in_(bindparam("digests", expanding=True)))
 INSERT_WEBHOOK_CALL = insert(CALLBACKS)

@@ -249,6 +249,8 @@ class Outbox(StoredRow, table=True):
 
 _REPEATED = "repeats > 0"
 REPEATED = sa.text(f"callbacks.{_REPEATED}")
+_WAITS = "outcome = 'waiting'"
+WAITS_FOR_ORDER = sa.text(f"callbacks.{_WAITS}")
 
 
 class Callbacks(StoredRow, table=True):
@@ -260,7 +262,7 @@ class Callbacks(StoredRow, table=True):
     __table_args__ = (
         sa.Index("ix_callbacks_outcome", "outcome", "id"),
         sa.Index("ix_callbacks_received", "received_at", "id", "outcome"),  # all that their volume is counted by
-        sa.Index("ix_callbacks_waiting", "po_number", "outcome"),
+        sa.Index("ix_callbacks_waiting", "po_number", sqlite_where=sa.text(_WAITS)),
         sa.Index("ix_callbacks_repeated", "received_at", sqlite_where=sa.text(_REPEATED)),
     )
 

@@ -1,4 +1,4 @@
-"""Widens indexes of orders by what is read of many of them in their order, and says more of what systems get and ask.
+"""Widens indexes of orders by what is read in their order, narrows that of calls that wait, says more of systems.
 
 Each part has its own steps, there and back.
 """
@@ -48,9 +48,14 @@ OF_INTEGRATION: tuple[tuple[str, str, Any], ...] = (
 """Table, name and type of each column that says more of tokens, deliveries and subscriptions."""
 
 
+_WAITING = sa.text("outcome = 'waiting'")
+"""Of webhook calls that came before their order: all others have no place in an index of their own any more."""
+
+
 def upgrade() -> None:
     _widen_integration()
     _widen_indexes()
+    _index_waiting_calls_alone()
 
 
 def _widen_indexes() -> None:
@@ -86,6 +91,19 @@ def _narrow_integration() -> None:
             altered.drop_column(name)
 
 
+def _index_waiting_calls_alone() -> None:
+    op.drop_index("ix_callbacks_waiting", "callbacks")
+    op.create_index(
+        "ix_callbacks_waiting", "callbacks", ["po_number"], sqlite_where=_WAITING, postgresql_where=_WAITING
+    )
+
+
+def _index_all_calls() -> None:
+    op.drop_index("ix_callbacks_waiting", "callbacks")
+    op.create_index("ix_callbacks_waiting", "callbacks", ["po_number", "outcome"])
+
+
 def downgrade() -> None:
+    _index_all_calls()
     _narrow_integration()
     _narrow_indexes()
