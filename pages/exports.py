@@ -1,14 +1,39 @@
-"""The forms in which something is taken along: a button for each, made at the click and recorded in the audit log."""
+"""The forms in which something is taken along: a button for each, made at the click and recorded in the audit log.
+
+Streamlit holds what a button gives in memory, whole: a file of a page is bounded. The command line writes any size.
+"""
 
 import functools
+import io
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 import streamlit as st
 
 import recording
+from tracking.errors import NotAllowed
 
 FORMS = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+
+MOST_BYTES = 100_000_000
+LARGER = f"Files of up to {MOST_BYTES // 1_000_000} MB; the command “tracking export” writes larger ones."
+
+
+class _Bounded(io.BytesIO):
+    """A file in memory that refuses to grow beyond MOST_BYTES: half a file would pass for a whole one."""
+
+    def write(self, content: Any, /) -> int:
+        """Write it, or none of it. Raises NotAllowed."""
+        if self.tell() + len(content) > MOST_BYTES:
+            raise NotAllowed(f"the file would be larger than {MOST_BYTES // 1_000_000} MB: use `tracking export`")
+        return super().write(content)
+
+
+def in_memory(write: Callable[[IO[bytes]], int]) -> tuple[bytes, int]:
+    """What `write` writes, and how many rows it says that is. Raises NotAllowed where it is more than a page gives."""
+    file = _Bounded()
+    rows = write(file)
+    return file.getvalue(), rows
 
 
 def buttons(

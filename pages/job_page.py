@@ -1,7 +1,6 @@
 """One job on its page: how far it is and when it ends, by whom, stop and resume, and each of its orders."""
 
 import functools
-import io
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -203,6 +202,6 @@ def _draw_export(job_id: int, outcome: str) -> None:
 
 
 def _exported(database: Database, job_id: int, outcome: str | None, form: str) -> tuple[bytes, int]:
-    file = io.BytesIO()
-    number = reports.write_touched(database, job_id, form=form, file=file, outcome=outcome)
-    return file.getvalue(), number
+    return exports.in_memory(
+        lambda file: reports.write_touched(database, job_id, form=form, file=file, outcome=outcome)
+    )

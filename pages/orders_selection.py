@@ -1,7 +1,6 @@
 """What can be done with the orders selected in the list, or with all that match: open, poll, export, act on many."""
 
 import functools
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -136,7 +135,7 @@ def export(label: str, filters: Filters, key: str, name: str) -> None:
     """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
     with st.popover(label, icon=":material/download:", key=key):
         what = st.selectbox("One row for each", list(EXPORTS), format_func=EXPORTED.__getitem__, key=f"{key}_what")
-        st.caption("Without claim data; recipients are masked. Times are UTC.")
+        st.caption(f"Without claim data; recipients are masked. Times are UTC. {exports.LARGER}")
         make = functools.partial(_exported, session.database(), filters, what)
         file_name = f"{what}-{name}-{utc_now():%Y%m%d-%H%M%S}"
         exports.buttons(EXPORTS[what].name, make, key=key, file_name=file_name, filters=filters)
@@ -144,6 +143,4 @@ def export(label: str, filters: Filters, key: str, name: str) -> None:
 
 def _exported(database: Database, filters: Filters, what: str, form: str) -> tuple[bytes, int]:
     """The file itself, and how many rows it holds."""
-    file = io.BytesIO()
-    count = write_export(database, filters, utc_now(), form=form, file=file, what=what)
-    return file.getvalue(), count
+    return exports.in_memory(lambda file: write_export(database, filters, utc_now(), form=form, file=file, what=what))

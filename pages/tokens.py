@@ -78,8 +78,14 @@ def card(token: Token, now: datetime) -> None:
     until = f" · Expires {times.text(token.expires_at)}" if token.expires_at else ""
     by = elements.escape(wording.person(token.created_by))
     st.caption(f"{ROLES[Access(token.access)]} · Made {times.text(token.created_at)} by {by}{until}")
-    used = f"Last used {times.text(token.last_used_at)}" if token.last_used_at else "Never used"
-    st.caption(f"{used} · {wording.count(token.reads, 'answer')} · {wording.count(token.acts, 'act')}")
+    st.caption(_use(token))
+
+
+def _use(token: Token) -> str:
+    if token.last_used_at is None:
+        return "Never used"
+    counts = f"{wording.count(token.reads, 'answer')} · {wording.count(token.acts, 'act')}"
+    return f"Last used {times.text(token.last_used_at)} · {counts}"
 
 
 def draw_ended(tokens: Sequence[Token], now: datetime) -> None:

@@ -18,7 +18,7 @@ from tracking.access import Access
 from tracking.alerting import listing
 from tracking.alerting.troubles import find_troubles
 from tracking.api import cursors, reading
-from tracking.api.callers.tokens import Caller
+from tracking.api.callers.tokens import Caller, listed_tokens
 from tracking.api.feed import Asked, feed_document
 from tracking.api.mcp.tools import ExplainOrder, OrdersNeedingAPerson, explain_order, orders_needing_a_person
 from tracking.api.service import Service
@@ -341,6 +341,7 @@ def _team(now: datetime) -> Reads:
         ),
         "alerts": lambda store: listing.alert_list(store, now),
         "alerts: what is wrong": lambda store: find_troubles(store, now),
+        "tokens of the API": listed_tokens,
         "audit log": lambda store: audit.entries(store, AuditFilters()),
         "audit log of a name and a kind since a time": lambda store: audit.entries(store, busy),
         "audit log: names": audit.names,

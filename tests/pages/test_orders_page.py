@@ -12,12 +12,14 @@ from histories import History
 from streamlit.testing.v1 import AppTest
 
 import actors
+import exports
 import orders_selection
 import orders_table
 import recording
 import session
 from tracking.access import Person
 from tracking.app.preferences import Preferences
+from tracking.errors import NotAllowed
 from tracking.forecasting.forecasts import Forecasts
 from tracking.forecasting.learned import store_forecasts
 from tracking.forecasting.survival import Forecast, Interval
@@ -292,6 +294,19 @@ def test_every_download_of_what_is_stored_is_recorded() -> None:
     recorded = {path.name: text.count("recording.export(") for path, text in pages.items()}
     assert {name for name, number in calls.items() if number > recorded[name]} == {"csv_upload.py", "order_acts.py"}
     assert calls["csv_upload.py"] - recorded["csv_upload.py"] == 1
+
+
+@pytest.mark.parametrize("form", exports.FORMS)
+def test_a_file_that_is_too_large_for_a_page_is_not_given_in_part(
+    history: History, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    for number in range(3):
+        history.place(f"A-{number}")
+    content, rows = orders_selection._exported(history.database, Filters(), "orders", form)
+    assert rows == 3
+    monkeypatch.setattr(exports, "MOST_BYTES", len(content) - 1)
+    with pytest.raises(NotAllowed, match="use `tracking export`"):
+        orders_selection._exported(history.database, Filters(), "orders", form)
 
 
 def test_an_export_is_in_the_audit_log_before_it_is_given(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,18 @@ def test_an_order_reads_the_same_in_any_case_of_names(change: Callable[[str], st
     assert read_order(recased(ORDER, change)).snapshot == read_order(ORDER).snapshot
 
 
+def test_an_amount_that_is_rounded_is_noted_and_no_other() -> None:
+    notes: set[str] = set()
+    lines = [
+        {"ProductId": "CVS", "Value": value, "Quantity": 1, "Cost": cost}
+        for value, cost in (("1.505", 1.5), (10, "9.750"), (12.5, 1.005))
+    ]
+    read = read_order(ORDER | {"CurrencyCode": "KWD", "LineItems": lines}, notes).snapshot
+    assert [(line.value_minor, line.cost_minor) for line in read.lines] == [(151, 150), (1000, 975), (1250, 101)]
+    what = "has more than two decimals, and is stored as rounded to hundredths"
+    assert notes == {f"LineItems[].{name} {what}" for name in ("Value", "Cost")}
+
+
 def test_an_order_shows_its_lines_in_minor_units_and_the_providers_order() -> None:
     shown = read_order(order(line(Id="a", Cost="9.755"), line(Id="b", Value="12.50", Quantity="3"))).snapshot
     assert [(entry.number, entry.provider_line_id) for entry in shown.lines] == [(1, "a"), (2, "b")]

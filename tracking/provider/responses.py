@@ -113,6 +113,7 @@ def _lines(order: Fields) -> tuple[list[tuple[Line, ClaimData]], str | None]:
 def _line(number: int, raw: Any, notes: set[str]) -> tuple[Line, ClaimData]:
     line = Fields(raw, f"LineItems[{number - 1}]", notes)
     claims = _claim_entries(line)
+    _note_rounding(line)
     # What the entries hold, sorted: their order means nothing.
     contents = json.dumps(sorted(text for text, _ in claims))
     parsed = Line(
@@ -129,6 +130,15 @@ def _line(number: int, raw: Any, notes: set[str]) -> tuple[Line, ClaimData]:
         claim_digest=hashlib.sha256(contents.encode()).hexdigest()[:16] if claims else None,
     )
     return parsed, ClaimData(tuple(unit for _, unit in claims))
+
+
+def _note_rounding(line: Fields) -> None:
+    """Note the amounts of the line that are stored rounded; what is no amount is noted by whoever reads it."""
+    for name in ("Value", "Cost"):
+        value = line.get(name.casefold())
+        with contextlib.suppress(ValueError):
+            if value is not None and decimal_of(value) * 100 != minor_of(value):
+                line.note(name, "has more than two decimals, and is stored as rounded to hundredths")
 
 
 def _claim_entries(line: Fields) -> list[tuple[str, Unit]]:

@@ -114,7 +114,7 @@ def _text(name: str, value: Any) -> str:
         return ", ".join(value) or "all"
     if isinstance(value, bool):
         return "yes" if value else ""
-    if isinstance(value, str) and name.endswith(("_at", "_since")):
+    if isinstance(value, str) and name.endswith(("_at", "_since", "_from")):
         return f"{output.time_text(datetime.fromisoformat(value))} UTC"
     return "" if value is None else str(value)
 
