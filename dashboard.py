@@ -22,11 +22,12 @@ with garbage_collection_paused():
     from tracking.app.folders import folder_of
     from tracking.app.telemetry import logs
     from tracking.app.web import page_access
-    from tracking.app.web.address_check import AddressCheckMiddleware, page_paths
+    from tracking.app.web.address_check import AddressCheckMiddleware, callback_bases, page_paths
     from tracking.app.web.page_middleware import PrivateDownloadsMiddleware, SecurityHeadersMiddleware
     from tracking.app.web.sign_in_landing import SignInLandingMiddleware
     from tracking.errors import Problem, SettingsError, TrackingError
     from tracking.settings.loading import process_settings
+    from tracking.webhooks.entrance import Entrance
 
 HERE = Path(__file__).resolve().parent
 
@@ -89,6 +90,8 @@ app = st.App(
         Middleware(
             SecurityHeadersMiddleware, html=(Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")
         ),
+        # What comes after it is for pages, and would take as long over a webhook as the receiver.
+        Middleware(Entrance, receiver=backend.receiver, bases=callback_bases(backend.settings, base_path)),
         Middleware(
             page_access.PageAccessMiddleware,
             settings=backend.settings,

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tracking import ingest
 from tracking.app.backend import Backend
+from tracking.app.web.address_check import callback_bases
 from tracking.errors import NotSent, SettingsError, StoreBusy, explain
 from tracking.forecasting.planner import PlanningContext
 from tracking.provider.call_log import CallLog
@@ -73,6 +74,8 @@ def test_each_role_brings_its_routes(make: Make, roles: set[Role]) -> None:
     paths = {getattr(route, "path", "") for route in backend.routes()}
     assert {"/healthz", "/readyz", "/metrics", "/api/{rest:path}", "/mcp"} <= paths
     assert (WEBHOOK_PATH + "{token}" in paths) == (Role.WEBHOOKS in roles)
+    bases = callback_bases(backend.settings)
+    assert {f"{base}/{{token}}" for base in bases} == {path for path in paths if path.endswith("{token}")}
 
 
 def test_the_receiver_answers_below_webhooks(

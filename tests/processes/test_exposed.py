@@ -82,6 +82,7 @@ def test_below_a_base_path_everything_is_served_and_nothing_answers_in_its_name(
         for path in (f"/console/webhooks/fulfillment/{token}", f"/webhooks/fulfillment/{token}"):
             assert client.post(path, content=b"{}").status_code == 404
             assert client.get(path).text == client.post(path, content=b"{}").text, "the receiver's one answer"
+            assert client.post(path, content=b"{}").headers["X-Content-Type-Options"] == "nosniff"
         for nowhere in ("/console/health", "/console/x/healthz", "/orders", "/x", "/console/static/x.js"):
             assert client.get(nowhere).status_code == 404
         shown = client.get("/console/").text

@@ -33,7 +33,7 @@ from tracking.app.loops import WATCHDOG_TIMEOUT, JobLoop, PollLoop, SendLoop, ru
 from tracking.app.reconciler import Reconciler
 from tracking.app.telemetry import logs, traces
 from tracking.app.telemetry.heartbeat import Heartbeat
-from tracking.app.web.address_check import path_prefixes
+from tracking.app.web.address_check import callback_bases, path_prefixes
 from tracking.app.web.connection_limits import REPEAT_FILTER
 from tracking.app.web.health import Health
 from tracking.errors import StoreError
@@ -183,10 +183,7 @@ class Backend:
         application = Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
         # A redirect would repeat the caller's Host, and tell some addresses below /webhooks from others.
         application.router.redirect_slashes = False
-        if Role.WEBHOOKS not in self.settings.roles:
-            return application
-        bases = [prefix + WEBHOOK_PATH.rstrip("/") for prefix in path_prefixes("", self.settings.public_url)]
-        return Entrance(application, self.receiver, bases)
+        return Entrance(application, self.receiver, callback_bases(self.settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:

@@ -1,7 +1,7 @@
-"""Entrance: hands a call of an order's address to the receiver without a way through the application's router.
+"""Entrance: hands a call of an order's address to the receiver, past the application's router and middlewares.
 
-The router and its middlewares would do nothing for such a call that the server does not do, and take as long over it
-as its body and its proof together.
+They would let it through as it is, and take as long over it as its body and its proof together; those of the pages
+take longer.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Entrance:
-    """ASGI application: the receiver for POST and all else at `BASE/{token}`, the `application` for everything else.
+    """ASGI application or middleware: the receiver at `BASE/{token}`, by any method, the `application` elsewhere.
 
     `bases` are the paths of the addresses without the token and the slash before it. What the application's routes say
     of such a path is the same.

@@ -13,6 +13,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tracking.settings.addresses import WEBHOOK_PATH
+from tracking.settings.roles import Role
+from tracking.settings.values import Settings
+
 _COMPONENT = "component"  # Streamlit's folder of pages within a page
 
 
@@ -20,6 +24,12 @@ def path_prefixes(base_path: str, public_url: str | None) -> tuple[str, ...]:
     """List the prefixes: none, Streamlit's server.baseUrlPath, and the path of the address that the provider calls."""
     paths = ("", base_path, urlsplit(public_url or "").path)
     return tuple(dict.fromkeys(f"/{path.strip('/')}".rstrip("/") for path in paths))
+
+
+def callback_bases(settings: Settings, base_path: str = "") -> list[str]:
+    """List what the paths of webhook addresses are without the token; none where the process receives no webhooks."""
+    prefixes = path_prefixes(base_path, settings.public_url) if Role.WEBHOOKS in settings.roles else ()
+    return [prefix + WEBHOOK_PATH.rstrip("/") for prefix in prefixes]
 
 
 def page_paths(script: Path) -> frozenset[str]:
