@@ -486,6 +486,10 @@ def test_events_are_listed_since_a_time_or_a_length(run: Run, folder: Path) -> N
     assert answer(run("events", "--json", "--since", "2100-01-01")) == []
     assert len(answer(run("events", "--json", "--since", "2020-01-01T09:00+02:00", "--limit", "1"))) == 1
     assert "submitted" in run("events").stdout
+    for command, number in (("events", 2), ("orders", 2)):
+        cut, whole = run(command, "--limit", 1, "--json"), run(command, "--limit", number, "--json")
+        assert (len(answer(cut)), len(answer(whole))) == (1, number)
+        assert ("there are more: --limit beyond 1" in cut.stderr, "there are more" in whole.stderr) == (True, False)
 
 
 def test_exports_hold_every_order_in_three_forms_and_are_in_the_audit_log(

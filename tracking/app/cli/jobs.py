@@ -141,6 +141,8 @@ def _change(store: Database, job: int, by: Person, *, stop: bool, resume: bool) 
 def _list_jobs(store: Database, page: int, *, as_json: bool) -> None:
     listed = job_reports.jobs(store, page)
     if as_json:
+        if listed.total > len(listed.jobs):
+            output.print_stderr(f"{len(listed.jobs)} of {listed.total}")
         output.print_json([asdict(each) for each in listed.jobs])
         return
     rows = (

@@ -237,7 +237,9 @@ def orders_command(
     store, now = open_store(), utc_now()
     filters = replace(filters, page_size=limit)
     if as_json:
-        output.print_json(search.order_records(store, filters, now))
+        output.print_json(
+            output.first_of(search.order_records(store, replace(filters, page_size=limit + 1), now), limit)
+        )
         _say_notes(notes(store, filters.text, now))
         return
     page = search.orders_page(store, filters, now)
@@ -268,7 +270,7 @@ def events_command(
     as_json: options.JsonFlag = False,
 ) -> None:
     """List the event log, newest first."""
-    rows = activity.events(open_store(), since, limit)
+    rows = output.first_of(activity.events(open_store(), since, limit + 1), limit)
     if as_json:
         output.print_json(rows)
         return
@@ -355,6 +357,8 @@ def imports_command(
 
 def _list_imports(store: Database, page: int, *, as_json: bool) -> None:
     lines, more = import_reports.imports(store, page)
+    if more:
+        output.print_stderr(f"more with --page {page + 1}")
     if as_json:
         output.print_json([asdict(line) for line in lines])
         return
@@ -364,8 +368,6 @@ def _list_imports(store: Database, page: int, *, as_json: bool) -> None:
     )
     columns = ("import", "file", "state", "orders", "settled", "rejected", "by", "uploaded (UTC)")
     output.print_table(columns, rows, right=("import", "orders", "settled", "rejected"))
-    if more:
-        output.print_stdout(f"more with --page {page + 1}")
 
 
 def _import_lines(view: import_reports.ImportView) -> list[str]:

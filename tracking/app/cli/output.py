@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH_OF_A_PIPE = 160
+_T = TypeVar("_T")
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -56,6 +57,13 @@ def print_stderr(*lines: str) -> None:
     """Print lines for people on stderr."""
     for line in lines:
         typer.echo(_printable(line), err=True)
+
+
+def first_of(rows: Sequence[_T], limit: int) -> Sequence[_T]:
+    """The first so many of rows of which one more was read; where there is one, that is said on stderr."""
+    if len(rows) > limit:
+        print_stderr(f"there are more: --limit beyond {limit}")
+    return rows[:limit]
 
 
 def print_stdout(*lines: str) -> None:

@@ -39,7 +39,7 @@ def list_command(
     """List the alerts that last, and the newest of those that are over."""
     now, loaded = utc_now(), load_settings()
     listed = listing.alert_list(open_store(loaded), now)
-    rows = [*listed.lasting, *listed.past[:limit]]
+    rows = [*listed.lasting, *output.first_of(listed.past, limit)]
     states = {alert.id: listed.state(alert, now, loaded.alerts_quiet) for alert in rows}
     if as_json:
         output.print_json([listing.record(alert, states[alert.id]) for alert in rows])
