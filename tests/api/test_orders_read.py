@@ -81,6 +81,10 @@ def test_words_are_taken_in_any_case_and_what_the_console_does_not_know_is_said(
     assert asked(po="PO-1") == (1, [])
     found, [note] = asked(state="Complete")
     assert (found, note.partition(":")[0]) == (0, "'Complete' is no state that this console knows")
+    assert asked(source="FORM") == (7, [])
+    assert asked(source="console")[1] == [
+        "'console' is no source that this console knows: form, csv, json, cli, api, elsewhere"
+    ]
     assert asked(type="Link")[1][0].startswith("'Link' is no type that this console knows: DigitalDelivery,")
 
 

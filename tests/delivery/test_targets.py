@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import ipaddress
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def test_a_file_adds_what_is_missing_and_changes_nothing(
     (tmp_path / "crm.secret").write_text(secret.text)
     file = tmp_path / "hooks.toml"
     file.write_text(
-        '[[hooks]]\nname = "crm"\nurl = "https://crm.example.com/new"\nsecret_file = "crm.secret"\n'
+        '\ufeff[[hooks]]\nname = "crm"\nurl = "https://crm.example.com/new"\nsecret_file = "crm.secret"\n'
         '[[hooks]]\nname = "erp"\nurl = "https://erp.example.com/"\nevent_types = ["order.completed"]\n'
         'po_prefix = "FT-"\n'
     )
@@ -224,7 +225,7 @@ def test_a_file_adds_what_is_missing_and_changes_nothing(
         "https://crm.example.com/hooks", "https://erp.example.com/",
     ]  # fmt: skip
     subscribing.remove(outgoing.store, "erp", by=ANN, now=outgoing.now)
-    file.write_text(file.read_text().replace('"erp"', '" erp "'))
+    file.write_text(file.read_text().replace('"erp"', '" erp "').replace("\ufeff", ""))
     assert importing.import_file(outgoing.store, file, **how).added == (), "what was removed does not come back"
     good = '[[hooks]]\nname = "good"\nurl = "https://good.example.com"\n'
     file.write_text(f'{good}[[hooks]]\nname = "bad"\nurl = "https://10.0.0.1"\n')
@@ -242,3 +243,31 @@ def test_a_file_adds_what_is_missing_and_changes_nothing(
         file.write_text(text)
         with pytest.raises(InvalidSubscription):
             importing.import_file(outgoing.store, file, **how)
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ('secret_file = "empty"', "its secret_file .*empty is empty"),
+        ('secret_file = "empty"\nsecret = "whsec_x"', "has a secret and a secret_file"),
+        ('events = ["order.late"]', "'events' is none of these"),
+        ('source = "csv file"', "x: Source: must be one of form, csv, json, cli, api, elsewhere"),
+        ('[[hook]]\nname = "y"', "and nothing else"),
+    ],
+)
+def test_what_a_file_would_lose_without_a_word_is_said(
+    outgoing: Outgoing, tmp_path: Path, entry: str, why: str
+) -> None:
+    (tmp_path / "empty").write_text(" \n")
+    file = tmp_path / "hooks.toml"
+    file.write_text(f'[[hooks]]\nname = "x"\nurl = "https://x.example.com"\n{entry}\n')
+    with pytest.raises(InvalidSubscription) as refusal:
+        importing.check_file(file, ())
+    assert re.search(why, "; ".join(map(str, refusal.value.problems)))
+
+
+def test_a_source_is_known_in_any_case_and_as_people_read_it(outgoing: Outgoing) -> None:
+    how: dict[str, Any] = {"cipher": outgoing.cipher, "allowed": (), "by": ANN, "now": outgoing.now}
+    for name, source in (("a", "CSV"), ("b", "Other system"), ("c", None)):
+        subscribing.add(outgoing.store, NewHook(name, "https://x.example.com", source=source), **how)
+    assert [row["source"] for row in outgoing.rows(SUBSCRIPTIONS)] == ["csv", "elsewhere", None]

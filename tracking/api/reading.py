@@ -18,7 +18,7 @@ from tracking.api.problems import Refusal, invalid
 from tracking.errors import UnknownOrder
 from tracking.forecasting.incidents import stored_late_orders
 from tracking.orders.model import OrderType, State
-from tracking.orders.wording import TimelineEntry, describe_event
+from tracking.orders.wording import SOURCES, TimelineEntry, describe_event
 from tracking.provider.json_fields import storable
 from tracking.reports import amounts, banners, health
 from tracking.reports.order import id_of_order, order_summary
@@ -82,9 +82,10 @@ def orders_document(database: Database, filters: Filters, cursor: str | None, no
 
 
 def _unknown_words(filters: Filters) -> Iterator[str]:
-    """Say which states and types are none that the console knows: no order may have them because they are misspelt."""
+    """Say which states, types and sources are none that the console knows: they may be misspelt."""
     states, types = (*filters.states, *filters.not_states), (*filters.types, *filters.not_types)
-    for asked, allowed, what in ((states, State, "state"), (types, OrderType, "type")):
+    sources = {filters.source, *filters.not_sources} - {""}
+    for asked, allowed, what in ((states, State, "state"), (types, OrderType, "type"), (sources, SOURCES, "source")):
         for word in sorted(set(asked).difference(allowed)):
             yield f"{word[:60]!r} is no {what} that this console knows: {', '.join(allowed)}"
 
@@ -109,7 +110,8 @@ def find_order(database: Database, po_or_id: str) -> int:
     text = storable(po_or_id.strip())
     if (order_id := id_of_order(database, text)) is not None:
         return order_id
-    external = select(LINES.c.order_id).where(LINES.c.external_id == text).distinct().limit(2)
+    spellings = {text, text.upper(), text.lower()}
+    external = select(LINES.c.order_id).where(LINES.c.external_id.in_(spellings)).distinct().limit(2)
     with database.read() as connection:
         ids = connection.execute(external).scalars().all() if text else []
     if not ids:

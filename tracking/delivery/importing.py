@@ -98,8 +98,9 @@ def _removed(connection: Any) -> Iterator[str]:
 def _entries(file: Path) -> Iterator[tuple[NewHook, Secret | None]]:
     for number, table in enumerate(_tables(file), 1):
         where = f"{file.name}, entry {number}"
-        if not isinstance(table, Mapping) or not {*table} <= _KEYS:
-            raise _invalid(where, f"may hold {', '.join(sorted(_KEYS))}, and nothing else")
+        if not isinstance(table, Mapping) or (strange := sorted({*table} - _KEYS)):
+            named = f"; {strange[0][:40]!r} is none of these" if isinstance(table, Mapping) else ""
+            raise _invalid(where, f"may hold {', '.join(sorted(_KEYS))}, and nothing else{named}")
         texts = {name: table.get(name) for name in _TEXTS}
         types = table.get("event_types", [])
         if not all(isinstance(text, str | None) for text in texts.values()) or not texts["name"] or not texts["url"]:
@@ -116,24 +117,29 @@ def _entries(file: Path) -> Iterator[tuple[NewHook, Secret | None]]:
 def _tables(file: Path) -> list[Any]:
     try:
         content = file.read_bytes()[:MOST_BYTES]
-        tables = tomllib.loads(content.decode()).get(TABLE, [])
+        document = tomllib.loads(content.decode("utf-8-sig"))
     except OSError as exc:
         raise _invalid(str(file), f"cannot be read ({exc.strerror})") from exc
     except ValueError as exc:  # its message may repeat a line of the file
         raise _invalid(str(file), "is no TOML in UTF-8") from exc
-    if not isinstance(tables, list):
-        raise _invalid(str(file), f"must hold its subscriptions as [[{TABLE}]]")
+    tables = document.pop(TABLE, [])
+    if not isinstance(tables, list) or document:
+        raise _invalid(str(file), f"must hold its subscriptions as [[{TABLE}]], and nothing else")
     return tables
 
 
 def _secret(texts: Mapping[str, Any], file: Path, where: str) -> Secret | None:
     text = texts["secret"]
+    if text and texts["secret_file"]:
+        raise _invalid(where, "has a secret and a secret_file: leave out one of the two")
     if texts["secret_file"]:
         place = file.parent / texts["secret_file"]
         try:
-            text = place.read_text("utf-8")
+            text = place.read_text("utf-8-sig")
         except (OSError, ValueError) as exc:
             raise _invalid(where, f"its secret_file {place} cannot be read") from exc
+        if not text.strip():
+            raise _invalid(where, f"its secret_file {place} is empty")
     try:
         return read_secret(text) if text else None
     except SecretRefused as exc:

@@ -21,6 +21,7 @@ from tracking.delivery.signing import Secret, SecretCipher, new_secret
 from tracking.delivery.targets import Target, TargetRefused, read_url
 from tracking.errors import InvalidSubscription, NotAllowed, Problem, UnknownSubscription
 from tracking.orders.model import OrderType
+from tracking.orders.wording import SOURCES, source_of
 from tracking.settings.addresses import IpNetwork
 from tracking.storage.database import Database
 from tracking.storage.integration import subscriptions
@@ -118,7 +119,8 @@ def _row(hook: NewHook, cipher: SecretCipher, allowed: Iterable[IpNetwork], secr
         "name": name,
         **_address(target.url, name, cipher),
         "event_types": [each for each in EVENT_TYPES if each in hook.event_types],
-        **{each: (getattr(hook, each) or "").strip() or None for each in ("po_prefix", "order_type", "source")},
+        **{each: (getattr(hook, each) or "").strip() or None for each in ("po_prefix", "order_type")},
+        "source": source_of(hook.source or "") or None,
         "secrets": [{"sealed": cipher.encrypt(secret, name), "until": None}],
     }
 
@@ -165,9 +167,10 @@ def _checked(hook: NewHook, allowed: Iterable[IpNetwork]) -> tuple[Target | None
         problems.append(Problem("Events", f"{strange[0][:40]!r} is none; there are {', '.join(EVENT_TYPES)}"))
     if hook.order_type and hook.order_type not in ORDER_TYPES:
         problems.append(Problem("Order type", f"must be one of {', '.join(ORDER_TYPES)}"))
-    for where, text in (("PO prefix", hook.po_prefix), ("Source", hook.source)):
-        if text and (len(text) > 100 or not text.isprintable()):
-            problems.append(Problem(where, "must be at most 100 characters that can be seen"))
+    if hook.source and source_of(hook.source) not in SOURCES:
+        problems.append(Problem("Source", f"must be one of {', '.join(SOURCES)}"))
+    if hook.po_prefix and (len(hook.po_prefix) > 100 or not hook.po_prefix.isprintable()):
+        problems.append(Problem("PO prefix", "must be at most 100 characters that can be seen"))
     return target, problems
 
 

@@ -205,6 +205,14 @@ _WORK_SENTENCES: dict[str, str] = {
     EventKind.DECLINED: "Declined by {who}: it is not sent",
 }
 SOURCES = {"form": "form", "csv": "CSV", "json": "JSON", "cli": "CLI", "api": "API", "elsewhere": "other system"}
+
+
+def source_of(text: str) -> str:
+    """The stored word for a source that somebody wrote as they read it, in any case; any other text as it is."""
+    folded = text.strip().casefold()
+    return next((word for word, label in SOURCES.items() if folded in {word, label.casefold()}), text.strip())
+
+
 _ACTION_SENTENCES = {
     "resend": "{who} requested a resend",
     "place anew": "{who} placed this anew as {other}: both orders are wanted",

@@ -235,11 +235,9 @@ def orders_command(
 ) -> None:
     """List orders, newest first."""
     store, now = open_store(), utc_now()
-    filters = replace(filters, page_size=limit)
+    filters = replace(filters, page_size=limit + as_json)
     if as_json:
-        output.print_json(
-            output.first_of(search.order_records(store, replace(filters, page_size=limit + 1), now), limit)
-        )
+        output.print_json(output.first_of(search.order_records(store, filters, now), limit))
         _say_notes(notes(store, filters.text, now))
         return
     page = search.orders_page(store, filters, now)

@@ -10,7 +10,7 @@ from typing import Any
 from tracking.errors import Problem
 from tracking.orders.model import OrderType, State, usual_case
 from tracking.orders.vocabulary import AttentionReason, state_of_label
-from tracking.orders.wording import amount
+from tracking.orders.wording import amount, source_of
 from tracking.reports.order_list.query_params import Reader
 
 PAGE_SIZE = 25
@@ -88,8 +88,10 @@ class Filters:
     not_reasons: tuple[str, ...] = field(
         default=(), metadata=_set_by("not_reason", lambda reader, name: reader.each_of(name, REASONS))
     )
-    source: str = field(default="", metadata=_set_by("source", Reader.text))
-    not_sources: tuple[str, ...] = field(default=(), metadata=_set_by("not_source", Reader.many))
+    source: str = field(default="", metadata=_set_by("source", lambda reader, name: source_of(reader.text(name))))
+    not_sources: tuple[str, ...] = field(
+        default=(), metadata=_set_by("not_source", lambda reader, name: tuple(map(source_of, reader.many(name))))
+    )
     product: str = field(default="", metadata=_set_by("product", Reader.text))
     created_from: datetime | None = field(default=None, metadata=_set_by("from", Reader.time))
     created_to: datetime | None = field(default=None, metadata=_set_by("to", Reader.time))
