@@ -4,7 +4,6 @@ Knows an event loop and nothing else. One batch at a time, so however much comes
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -68,8 +67,9 @@ class Batcher(Generic[T, R]):
         Where the work is done by another thread, reading what arrives meanwhile would have both threads take the
         interpreter from each other at every turn, which costs more than it saves.
         """
-        end, count = time.monotonic() + self._gather, 0
-        while count < len(self._waiting) < self._most and time.monotonic() < end:
+        clock = asyncio.get_running_loop().time
+        end, count = clock() + self._gather, 0
+        while count < len(self._waiting) < self._most and clock() < end:
             count = len(self._waiting)
             for _ in range(TURNS_OF_AN_ARRIVAL):
                 await asyncio.sleep(0)

@@ -58,7 +58,7 @@ SECONDS_TO_READ = 5
 ACCEPTED, REFUSED = Response(status_code=204), Response(status_code=404)
 LOOKUPS_PER_BATCH = 5000
 CALLS_PER_BATCH = 256
-GATHER_SECONDS = 0.01  # while calls arrive one upon the other
+GATHER_SECONDS = 0.02  # while calls arrive one upon the other
 SLOW_LOOKUP_PAUSE = 0.25  # seconds, of sources over their limit: reads of the store hold its writer up
 Lookup = tuple[str, str | None]  # the hash of an address's token, and the provider's id that the body names
 PoNumbers = tuple[str | None, str | None]  # the PONumbers of both
