@@ -141,6 +141,12 @@ def test_every_engine_of_a_process_has_the_one_driver(sqlite_url: str, tmp_path:
     assert [engine.dialect.loaded_dbapi.__name__ for engine in made] == [driver.dbapi.__name__] * 3
 
 
+def test_what_has_no_value_is_bound_as_none_without_a_search() -> None:
+    assert [adapted for adapted, _ in driver.dbapi.adapters].count(type(None)) == 1
+    with contextlib.closing(driver.dbapi.connect(":memory:")) as connection:
+        assert connection.execute("SELECT ?, ? IS NULL, typeof(?)", (None, None, None)).fetchone() == (None, 1, "null")
+
+
 @pytest.mark.parametrize("text", ["{}", '{"a": [1, 2.5, "ü\\n"]}', ' {"a": null}', "[] ", "17", '"x"', "NaN"])
 def test_json_is_decoded_as_the_standard_library_decodes_it(text: str) -> None:
     assert repr(engines.decode_json(text)) == repr(json.loads(text))

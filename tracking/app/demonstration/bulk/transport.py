@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from tracking.app.demonstration.bulk.rows import Group, make_group
 from tracking.storage.counters import Sums
 
-_VERSION = 4
+_VERSION = 4  # which copies texts of ASCII as they are: that takes two thirds of the time of version 2
 _ROWS = [entry.name for entry in fields(Group) if entry.name != "counts"]
 
 
