@@ -3,18 +3,21 @@ import itertools
 import os
 import random
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import postgres_server as postgres_server_of_tests
 import pytest
 import typer.main
 import typer.testing
 from emptying import emptied
 from fakes import NOW, Clock, FakeProvider
+from httpx._transports import default
 from hypothesis import HealthCheck, settings
 from log_setup import restored_log
 from sqlalchemy import Connection, Engine, event
@@ -27,8 +30,14 @@ from tracking.storage.database import Database
 
 # Half of what it takes to collect the tests would be the search for garbage among what is imported: there is none.
 gc.disable()
-# The folders whose tests take longest, each longer than the next.
-SLOW = ("browser", "processes", "powerloss", "scenarios", "bench")
+# What is made between two tests is little beside what it takes to look for it: most of it goes by itself.
+GARBAGE = (50_000, 20, 50)
+# The folders whose tests take longest, each longer than the next, and the files of others with a test of many seconds.
+SLOW = (
+    *("browser", "processes", "powerloss", "scenarios", "bench", "test_canaries.py", "test_simulation.py"),
+    *("test_migrations.py", "test_notifier.py", "test_demonstration_history.py", "test_schema.py"),
+    *("test_structure.py", "test_samples.py"),
+)
 # These share one console, which costs more than most of them: one worker takes them all. The first of them wants to see
 # the console's first minute.
 SHARING = ("test_first_minute.py", "test_tasks.py", "test_every_page.py", "test_refreshes.py", "test_demonstration.py")
@@ -65,7 +74,7 @@ def _share_statements(connection: Connection) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the slow folders first, file by file and in turn at the head of each worker's share of the tests.
+    """Puts the slow ones first, file by file and in turn at the head of each worker's share of the tests.
 
     Else a worker may come to the slowest test last, while the others have nothing left to do. Each worker of xdist
     begins with an equal part of the list. Within a file, and among the quick files, the order stays the random one.
@@ -75,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     sharing = sorted((file for file in files if _shares(file[0])), key=lambda file: SHARING.index(file[0].path.name))
     together = [item for file in sharing for item in file]
     files = [together, *(file for file in files if file not in sharing)] if together else files
-    slow = sorted((file for file in files if file[0].path.parent.name in SLOW), key=_slowness)
+    slow = sorted((file for file in files if _place(file[0]) in SLOW), key=_slowness)
     quick = [item for file in files if file not in slow for item in file]
     shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
     for number, file in enumerate(slow):
@@ -92,6 +101,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """From here on garbage is searched for as always, but never among what was imported."""
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
     gc.enable()
 
 
@@ -99,9 +109,13 @@ def _shares(item: pytest.Item) -> bool:
     return item.path.parent.name == "browser" and item.path.name in SHARING
 
 
+def _place(item: pytest.Item) -> str:
+    """The test's folder, or its file where that is slower than others of its folder."""
+    return item.path.name if item.path.name in SLOW else item.path.parent.name
+
+
 def _slowness(file: list[pytest.Item]) -> tuple[bool, int]:
-    path = file[0].path
-    return not _shares(file[0]), SLOW.index(path.parent.name)
+    return not _shares(file[0]), SLOW.index(_place(file[0]))
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +130,22 @@ def one_command_line() -> Iterator[None]:
     """Each call of the command line would make its commands and their options anew: most of what many calls take."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_certificates() -> Iterator[None]:
+    """Each client of HTTP would read the certificates of the world anew, which takes longer than most calls."""
+    make = httpx.create_ssl_context
+    usual = cache(make)
+
+    def made(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        plain = verify is True and cert is None and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & set(os.environ)
+        return usual() if plain else make(verify=verify, cert=cert, trust_env=trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (httpx, default):
+            patch.setattr(module, "create_ssl_context", made)
         yield
 
 

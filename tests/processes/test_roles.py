@@ -74,15 +74,6 @@ def test_one_command_starts_pages_receiver_poller_and_sender(way: str, children:
     assert secret not in console.said, "no log holds the address of a webhook"
 
 
-def test_a_worker_that_is_told_to_stop_ends_with_its_loops(children: Nursery) -> None:
-    worker = children.worker().ready()
-    assert health(worker)["roles"] == ["poller", "sender", "webhooks"]
-    assert ask(worker, "/metrics").status_code == 200
-    assert worker.stop(signal.SIGTERM) in {0, -signal.SIGTERM}
-    assert "Traceback" not in worker.said
-    assert "never awaited" not in worker.said
-
-
 SECRET = "canary-of-a-webhook-secret"
 
 
@@ -137,16 +128,21 @@ def test_no_log_of_a_worker_holds_a_secret_a_recipient_or_a_claim(pair: Pair) ->
 
 
 def test_two_workers_on_one_store_place_every_order_once_within_one_budget(children: Nursery, sandbox: Child) -> None:
+    """And each that is told to stop ends with its loops."""
     rate = 10
     for _ in range(2):
         children.worker(provider_settings(sandbox.url) | {"API_MAX_RATE": rate})
     for worker in children.children[-2:]:
         worker.ready()
+        assert health(worker)["roles"] == ["poller", "sender", "webhooks"]
+        assert ask(worker, "/metrics").status_code == 200
     with store_of(children.database_url) as store:
         submit(store, made_up(16))
         until("all orders", lambda: {row["state"] for row in rows(store).values()} == {"Completed"}, within=40)
     for worker in children.children[-2:]:
-        worker.stop()  # which writes the last calls down
+        assert worker.stop(signal.SIGTERM) in {0, -signal.SIGTERM}  # which writes the last calls down
+        assert "Traceback" not in worker.said
+        assert "never awaited" not in worker.said
     assert sorted(order["posts"] for order in json.loads(httpx.get(f"{sandbox.url}/sandbox/truth").text)) == [1] * 16
     with contextlib.closing(dbapi.connect(children.folder / "tracking.db")) as file:
         left = [datetime.fromisoformat(at) for (at,) in file.execute("SELECT at FROM exchanges ORDER BY at")]
