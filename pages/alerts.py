@@ -57,7 +57,7 @@ def armed(listed: AlertList) -> None:
     """Whether the rule that learns from orders can tell of anything yet, and what that rests on."""
     is_armed, why = listing.silence_standing(listed.arming)
     icon = ":material/check:" if is_armed else ":material/hourglass_empty:"
-    st.caption(f"{icon} {rule_label(AlertRule.WEBHOOKS)}: {why}.")
+    st.caption(f"{icon} “{rule_label(AlertRule.WEBHOOKS)}” is {why}.")
 
 
 def destinations(listed: AlertList) -> None:

@@ -26,6 +26,7 @@ from tracking.reports.outgoing.hooks import (
     delivery_page,
     hooks,
     payload,
+    waits_behind,
 )
 from tracking.submissions.actions import MAX_TEXT
 
@@ -156,6 +157,8 @@ def details(row: Delivery) -> None:
                 st.session_state[OPENED] = None
                 st.rerun()
         st.caption(f"{elements.escape(row.message_id)} · {elements.escape(_standing(row))}")
+        if row.state == "waiting" and (first := waits_behind(session.database(), row)) is not None:
+            _draw_held_up(first)
         for attempt in attempts(session.database(), row.id, 5):
             by = f" · sent again by {attempt['by']}" if attempt["by"] else ""
             answer = f"answered {attempt['status']}" if attempt["status"] else attempt["error"] or "no answer"
@@ -168,6 +171,17 @@ def details(row: Delivery) -> None:
         else:
             with st.expander("What is sent", key="delivery_payload"):
                 st.json(body)
+
+
+def _draw_held_up(first: Delivery) -> None:
+    """Say which message of the same order holds it up, and open that one."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="held_up"):
+        before = f"{first.event_type} of {times.text(first.created_at)} ({first.answer})"
+        text = f"It is sent after {before}, or once that is skipped."
+        st.markdown(f":material/hourglass_empty: {elements.escape(text)}", width="content")
+        if st.button("Open that one", key="open_first", type="tertiary"):
+            st.session_state[OPENED] = first.id
+            st.rerun()
 
 
 def _standing(row: Delivery) -> str:

@@ -64,7 +64,7 @@ def test_alerts_are_listed_with_what_became_of_their_messages_and_snoozed(
     lasting = Alert("store", "", {"title": "It is full"}, now - timedelta(hours=1), now, sent_at=now, sent_to=("json",))
     store.write(partial(stored.store_alerts, alerts=[over, lasting]))
     listed = json.loads(call("list", "--json").partition("\n")[2])
-    assert "webhooks: not armed yet: no webhook of the provider has come" in call("list")
+    assert "webhooks is not armed yet: no webhook of the provider has come" in call("list")
     assert [(one["rule"], one["state"]) for one in listed] == [
         ("store", "sent"),
         ("late", "not sent: over before its message was due"),
@@ -85,7 +85,7 @@ def test_the_alert_on_silent_webhooks_says_what_it_rests_on() -> None:
     assert nothing == (False, "not armed yet: nothing was learned of orders")
     assert (too_few[0], enough[0]) == (False, True)
     assert "8 of the newest 10 completed orders placed here, too few" in too_few[1]
-    assert "300 of the newest 310 completed orders placed here, and about 5 orders complete" in enough[1]
+    assert "300 of the newest 310 completed orders placed here; it comes once about 5 orders completed" in enough[1]
 
 
 def test_the_rules_are_listed_and_those_that_are_off_named(monkeypatch: pytest.MonkeyPatch) -> None:

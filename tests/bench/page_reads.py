@@ -339,6 +339,7 @@ def _team(now: datetime) -> Reads:
         "outgoing webhooks: deliveries of an order": lambda store: hook_reports.delivery_page(
             store, DeliveryFilters(order_id=1)
         ),
+        "outgoing webhooks: what a delivery waits behind": _held_up,
         "alerts": lambda store: listing.alert_list(store, now),
         "alerts: what is wrong": lambda store: find_troubles(store, now),
         "tokens of the API": listed_tokens,
@@ -348,6 +349,12 @@ def _team(now: datetime) -> Reads:
         "handover of a shift": lambda store: handover.handover(store, now - timedelta(hours=8), now),
         "handover: last sign-ins": lambda store: handover.last_sign_ins(store, "Ann 1"),
     }
+
+
+def _held_up(store: Database) -> object:
+    """What the newest delivery that waits waits behind."""
+    waiting, _ = hook_reports.delivery_page(store, DeliveryFilters(state="waiting"), limit=1)
+    return [hook_reports.waits_behind(store, each) for each in waiting]
 
 
 def _api(now: datetime) -> Reads:

@@ -23,12 +23,18 @@ def sent(poster: ScriptedPoster) -> list[str]:
     return [json.loads(body)["type"] for _, body in poster.posted]
 
 
+def read(outgoing: Outgoing, number: int) -> reports.Delivery | None:
+    return reports.delivery(outgoing.store, number)
+
+
 def test_what_is_skipped_is_never_sent_and_what_waits_behind_it_leaves(outgoing: Outgoing) -> None:
     outgoing.subscribe()
     order_id = outgoing.accepted()
     outgoing.polled(order_id, "Completed")
     poster = ScriptedPoster(Reply(422))
     assert outgoing.deliver(poster) == 1
+    behind = {each: reports.waits_behind(outgoing.store, row) for each in (1, 3) if (row := read(outgoing, each))}
+    assert {number: first and first.id for number, first in behind.items()} == {1: None, 3: 1}
     assert skipping.skip(outgoing.store, [1], WHY, by=ANN, now=outgoing.now) == 1
     assert outgoing.deliver(poster, minutes=1) == 2
     assert sent(poster) == ["order.accepted", "line.changed", "order.completed"]

@@ -31,7 +31,7 @@ def test_without_alerts_the_page_says_so_and_how_to_set_them_up(visit: Visit) ->
     assert "No alerts are set up" in app.info[0].value
     assert "pip install 'fulfillment-tracking[alerts]'" in app.code[0].value
     assert [each.value for each in app.subheader] == ["Rules"]
-    assert "No webhooks: not armed yet: no webhook of the provider has come." in written(app)
+    assert "“No webhooks” is not armed yet: no webhook of the provider has come." in written(app)
     assert not [button for button in app.button if button.key == "snooze_alerts"]
     row = next(line for line in app.markdown[-1].value.splitlines() if "(webhooks)" in line)
     assert row.endswith("| at once, not in quiet hours | after 1 min |")

@@ -110,6 +110,11 @@ def test_the_page_says_how_each_fares_and_what_was_delivered(
     assert set(table["state"].map(lambda cell: cell[0])) == {"Delivered", "Waiting"}
     assert {"answered 204", "answered 500"} <= set(table["answer"])
     monkeypatch.setattr(session, "preferences", lambda: Preferences(name="Bea"))
+    app.session_state["opened_delivery"] = 3
+    app.run()
+    assert "It is sent after line.changed" in written(app)
+    app.button(key="open_first").click().run()
+    assert app.session_state["opened_delivery"] == 2
     app.session_state["opened_delivery"] = 1
     app.run()
     assert "Attempt 1" in written(app)

@@ -121,7 +121,7 @@ def rule_title(rule: str) -> str:
 
 
 def silence_standing(arming: Arming) -> tuple[bool, str]:
-    """Whether the alert that no webhooks come can come at all yet, and why, in a sentence."""
+    """Whether the alert that no webhooks come can come at all yet, and why: "armed: ...", "not armed yet: ..."."""
     if not arming.heard:
         return False, "not armed yet: no webhook of the provider has come"
     if arming.announced is None or arming.finished is None:
@@ -130,4 +130,4 @@ def silence_standing(arming: Arming) -> tuple[bool, str]:
     if arming.needed is None:
         return False, f"not armed yet: a webhook announced {orders}, too few to tell its absence from chance"
     missing = wording.count(arming.needed, "order")
-    return True, f"armed: a webhook announced {orders}, and about {missing} complete without one raise it"
+    return True, f"armed: a webhook announced {orders}; it comes once about {missing} completed without one"

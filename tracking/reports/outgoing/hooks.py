@@ -173,6 +173,19 @@ def delivery(database: Database, delivery_id: int) -> Delivery | None:
     return None if row is None else _delivery(row, names)
 
 
+def waits_behind(database: Database, each: Delivery) -> Delivery | None:
+    """Read the first waiting delivery of its order and subscription, where that is before this one, which waits too."""
+    own = DELIVERIES.alias("own")
+    same = select(own.c.subscription_id).where(own.c.id == each.id).scalar_subquery()
+    place = sa.tuple_(DELIVERIES.c.seq, DELIVERIES.c.id)
+    before = place < sa.tuple_(sa.literal(each.seq), sa.literal(each.id))
+    query = select(DELIVERIES.c.id).where(DELIVERIES.c.subscription_id == same, DELIVERIES.c.order_id == each.order_id)
+    query = query.where(WAITING, before).order_by(DELIVERIES.c.seq, DELIVERIES.c.id).limit(1)
+    with database.read() as connection:
+        first = connection.execute(query).scalar()
+    return None if first is None else delivery(database, first)
+
+
 _NAMES = select(SUBSCRIPTIONS.c.id, SUBSCRIPTIONS.c.name)
 
 

@@ -52,7 +52,7 @@ def list_command(
         output.print_stderr(f"{snooze.rule}: snoozed until {output.time_text(snooze.until)} by {snooze.by}")
     is_armed, why = listing.silence_standing(listed.arming)
     if not is_armed:
-        output.print_stderr(f"{AlertRule.WEBHOOKS.value}: {why}")
+        output.print_stderr(f"{AlertRule.WEBHOOKS.value} is {why}")
     if listed.lead is None:
         output.print_stderr("no process sends alerts now: the list is as it was when one last did")
 
