@@ -78,11 +78,15 @@ def _storing(database: Database, orders: int, now: datetime) -> Iterator[Callabl
     with database.loading(FILLED if orders <= _SORTED_AT_MOST else ()) as connection:
         if connection is not None:
             _check_empty(connection)  # nobody can add one any more
-            yield functools.partial(store_group, connection)
-            indexing.index_all(connection, now)
+            yield functools.partial(_store_alone, connection, now=now)
             return
     with _large_cache(database):
         yield lambda group: database.write(functools.partial(_store, group=group, now=now))
+
+
+def _store_alone(connection: Connection, group: Group, now: datetime) -> None:
+    store_group(connection, group)
+    indexing.index_all(connection, now)  # while other processes make the next: at the end they would wait
 
 
 def _store(connection: Connection, group: Group, now: datetime) -> None:
