@@ -137,11 +137,12 @@ def one_command_line() -> Iterator[None]:
 def read_certificates() -> Iterator[None]:
     """Each client of HTTP would read the certificates of the world anew, which takes longer than most calls."""
     make = httpx.create_ssl_context
-    usual = cache(make)
+    once = cache(lambda trust_env, *_read_from: make(trust_env=trust_env))
 
     def made(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
-        plain = verify is True and cert is None and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & set(os.environ)
-        return usual() if plain else make(verify=verify, cert=cert, trust_env=trust_env)
+        if verify is not True or cert is not None:
+            return make(verify=verify, cert=cert, trust_env=trust_env)
+        return once(trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (httpx, default):
