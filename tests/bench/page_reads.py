@@ -68,6 +68,7 @@ FULL_FROM = dict.fromkeys(
         "API: counts",
         "assistants: orders that need a decision",
         "decisions",
+        "open orders",
         "counts of the views",
         "logs: volume of webhooks",
         "handover of a shift",

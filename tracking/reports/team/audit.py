@@ -22,6 +22,7 @@ from tracking.storage.tables import EVENTS, ORDERS
 from tracking.storage.team import audit_log
 from tracking.storage.team.audit_log import AuditKind
 from tracking.storage.team.tables import AUDIT_LOG, JOBS
+from tracking.values import value
 
 PAGE_SIZE = 100
 EXPORT_CHUNK = 1000
@@ -59,7 +60,7 @@ class AuditFilters:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)  # the handover reads thousands
 class AuditEntry:
     """One entry; `signed_in`: a sign-in proves who it was."""
 
