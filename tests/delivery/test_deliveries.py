@@ -481,6 +481,17 @@ def test_what_was_late_before_the_subscription_or_when_it_was_first_seen(outgoin
     assert outgoing.rows() == []
 
 
+def test_who_subscribed_before_the_clock_was_set_back_is_notified_of_late_orders(outgoing: Outgoing) -> None:
+    outgoing.subscribe("late", URL, "order.late")
+    outgoing.clock.pass_by(hours=-1)
+    outgoing.accepted()
+    outgoing.clock.now = outgoing.rows(ORDERS)[0]["late_at"] + timedelta(seconds=1)
+    deliverer = outgoing.deliverer(ScriptedPoster())
+    for _ in range(2):
+        asyncio.run(deliverer.note_late_orders())
+        assert len(outgoing.rows()) == 1
+
+
 def test_people_have_deliveries_sent_again_and_spans_replayed(outgoing: Outgoing) -> None:
     order_id = outgoing.accepted()
     outgoing.subscribe()

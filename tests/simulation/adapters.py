@@ -224,6 +224,7 @@ class Console:
     def __init__(self, world: "World", slot: int, number: int) -> None:
         self.world, self.slot, self.number = world, slot, number
         self.dead = False
+        self.suspended_until = 0.0
         self.error: BaseException | None = None
         self._told, self._time = 0.0, START
         self.owner = f"host/{number}/sim"

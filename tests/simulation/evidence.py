@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marketplace import EPSILON, Placed
+from mishaps import OLDER, OLDEST
 
 if TYPE_CHECKING:
     from world import World
@@ -77,8 +78,13 @@ class Evidence:
                 self.world.auditor.seconds(facts["completed_after"]),
                 self.world.auditor.seconds(facts["completed_by"]),
             )
-            if after is None or by is None or not after - 0.01 <= done_at <= by + 0.01:
+            if after is None or by is None or not after - self._reads_lag() - 0.01 <= done_at <= by + 0.01:
                 raise Violation("I2", f"{po_number} was finished at {done_at}, outside the window {after} to {by}")
+
+    def _reads_lag(self) -> float:
+        """How long ago what an answer shows may have been so: nobody can tell that by the answer."""
+        climate = self.world.climate
+        return OLDEST if any(name == OLDER for name, _ in [*climate.get, *climate.list]) else 0.0
 
     def _is_there(self, po_number: str) -> bool:
         """Whether the provider has it, and no refusal came between, after which a person may send it again."""
@@ -93,7 +99,7 @@ class Evidence:
             return
         if declined_at is None:
             raise Violation("I2", f"{po_number} is shown Refused, but no answer has refused it")
-        if placed and min(one.visible_at for one in placed) < declined_at:
+        if placed and min(one.visible_at for one in placed) + self._reads_lag() < declined_at:
             raise Violation("I2", f"{po_number} is shown Refused, but the provider has it as {placed[0].id}")
 
     def _check_acceptance(self, po_number: str, placed: Placed | None, facts: Mapping[str, Any]) -> None:

@@ -61,6 +61,7 @@ KEPT = ("504 after", "500 after", "broken after", "slow answer")
 SPOILT = ("half of the JSON", "HTML", "{}", "null", "[]", "NaN")
 ASKED_TO_WAIT = ("429", "503")
 PAGES = ("page before", "page after")
+OLDER, OLDEST = "older state", 60.0
 POST = (
     *LOST,
     *KEPT,
@@ -175,6 +176,7 @@ def climate_of(rng: random.Random, seed: int) -> Climate:
     )
     climate.manners = _manners(rng)
     _stand_between(climate, random.Random(f"between {seed}"), severity)
+    _read_replicas(climate, random.Random(f"older {seed}"), severity)
     if rng.random() < 0.03:
         climate.notice = [("many", 0.5)]
     if severity and rng.random() < 0.1:  # what is placed without an answer, then refused
@@ -192,6 +194,13 @@ def _stand_between(climate: Climate, rng: random.Random, severity: float) -> Non
     for family in rng.sample(sorted(kinds), rng.randint(1, 3)):
         added = (rng.choice(kinds[family]), severity / 3)
         setattr(climate, family, [*getattr(climate, family), added])
+
+
+def _read_replicas(climate: Climate, rng: random.Random, severity: float) -> None:
+    """Reads that show how it was a while ago, as of a replica or a cache: drawn apart, as above."""
+    if severity and rng.random() < 0.25:
+        for family in rng.choice((("get",), ("list",), ("get", "list"))):
+            setattr(climate, family, [*getattr(climate, family), (OLDER, rng.choice((0.1, 0.3, 0.5)))])
 
 
 def _manners(rng: random.Random) -> Manners:
@@ -250,6 +259,15 @@ def steps_of(rng: random.Random) -> list[Step]:
         steps += _around(rng, number, at)
     steps += _fate(rng)
     return steps
+
+
+def suspended_steps(rng: random.Random) -> list[Step]:
+    """A process that stands still for a while, longer or shorter than its leases; drawn apart, as the team's steps."""
+    if rng.random() >= 0.06:
+        return []
+    steps = [Step(0.0, "second console")] if rng.random() < 0.7 else []
+    times = [round(rng.uniform(0.1, 30), 2) for _ in range(rng.choice((1, 1, 2)))]
+    return steps + [Step(at, "suspended", {"length": rng.choice((5.0, 40.0, 75.0, 150.0))}) for at in times]
 
 
 ACTS = ("poll", "acknowledge", "snooze", "assign", "resend", "resend", "reopen", "end snooze")

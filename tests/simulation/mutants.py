@@ -844,11 +844,6 @@ MUTANTS = (
     ),
     Mutant("late-unsaid", "It is not looked for late orders.", replaced(late_orders, "became_late", lambda *_: [])),
     Mutant(
-        "late-when-taken",
-        "What is late already when it turns out that the provider has it is left to the look for what became late.",
-        rewritten(orders, "save_order", ("late_orders.notify(connection, [stored.id], events[-1].learned_at)", "pass")),
-    ),
-    Mutant(
         "late-by-the-guess",
         "What was promised for an order does not say from when on it is late.",
         rewritten(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from marketplace import START, Placed, Reply
-from mishaps import ASKED_TO_WAIT, GET, ODD_NOTICES, PAGES, RETRY_AFTER, SPOILT, Weights
+from mishaps import ASKED_TO_WAIT, GET, ODD_NOTICES, OLDER, OLDEST, PAGES, RETRY_AFTER, SPOILT, Weights
 
 if TYPE_CHECKING:
     from adapters import Console
@@ -96,6 +96,8 @@ class Network:
                 outcome = Broken()
             elif mishap in {"slow answer", "slow placing"}:
                 way += TIMEOUT + 1 + 30 * world.chance.draw("slow")
+        elif mishap == OLDER:
+            outcome = self._honest(request, ago=OLDEST * world.chance.draw("older") ** 2)
         elif mishap == "no connection":
             outcome = Refused()
         elif mishap == "broken before":
@@ -126,9 +128,9 @@ class Network:
             status, body = int(mishap[:3]), PAGE
         return Reply(status, body, self._retry_after() if status in {429, 503} else None, by_other=True)
 
-    def _honest(self, request: tuple[Any, ...]) -> Reply:
+    def _honest(self, request: tuple[Any, ...], ago: float = 0.0) -> Reply:
         method, path, params, body, token = request
-        reply = self.world.market.answer(method, path, params, body, token, self.world.now)
+        reply = self.world.market.answer(method, path, params, body, token, self.world.now - ago)
         if reply.status == 409:
             return self._conflict(reply, json.loads(body)["PONumber"])
         return reply

@@ -35,7 +35,8 @@ class Referee:
         now = self.world.now
         self.world.auditor.digest = zlib.crc32(f"{now:.6f}{method}{path}".encode(), self.world.auditor.digest)
         # All consoles together, those that were killed among them, or each alone.
-        together = self.world.climate.shares_budget
+        # What stands still between its turn and its call comes too late for its turn, whatever the turns of others.
+        together = self.world.climate.shares_budget and not any(one.suspended_until for one in self.world.consoles)
         calls = self._calls.setdefault(0 if together else console.number, deque(maxlen=RATE + 1))
         calls.append(now)
         if len(calls) > RATE and now - calls[0] < 1 - EPSILON:
@@ -57,7 +58,8 @@ class Referee:
         po_number = str(document["PONumber"])
         other = self._under_way.get(po_number)
         # A clock stepped forward ends every lease: then two may send at once, and the PONumber keeps them one order.
-        if other is not None and not other.dead and not self.world.skewed:
+        # And one that stood still for longer than its lease does not know yet that it has ended.
+        if other is not None and not other.dead and not self.world.skewed and not other.suspended_until:
             raise Violation("I9", f"{po_number} is sent by {console} while {other} waits for an answer to it")
         self._under_way[po_number] = console
         posts = self.world.market.posts[po_number] = self.world.market.posts.get(po_number, 0) + 1

@@ -27,7 +27,7 @@ from evidence import Evidence, Intended, Violation
 from handed_in import Imports
 from latecomers import Latecomers
 from marketplace import Marketplace, Stage
-from mishaps import Chance, Step, climate_of, course_of, steps_of, team_steps
+from mishaps import Chance, Step, climate_of, course_of, steps_of, suspended_steps, team_steps
 from network import Network
 from outbound import HOOK_STEPS, Outbound
 from referee import Referee
@@ -77,6 +77,7 @@ class World:
         self._requests = [made_up(rng, number) for number in range(3)]
         self.imports = Imports(self, seed, self._requests[0])
         steps += (filed := self.imports.steps())
+        steps += suspended_steps(random.Random(f"suspended {seed}"))
         self.retention = Retention(self, seed)
         steps += self.retention.steps()
         self.outbound = Outbound(self, seed)
@@ -192,18 +193,19 @@ class World:
         self.turns += 1
         if self.turns > TURNS_AT_MOST:
             raise Violation("I8", f"{TURNS_AT_MOST} turns and no end: a loop runs hot")
-        if len(self.consoles) == 1 and self.consoles[0].loop.busy:  # nothing else can come first
+        awake = [one for one in self.consoles if one.suspended_until <= self.now]
+        if len(awake) == len(self.consoles) == 1 and awake[0].loop.busy:  # nothing else can come first
             self.consoles[0].loop.step()
             if len(self.gone) < self.crashes:
                 self._bury()
             return
         when, chosen = self._events[0][0] if self._events else LONGEST_HISTORY * 10, None
-        for console in self.consoles:
+        for console in awake:
             due = console.loop.due_at()
             if due is not None and (due < when or (due == when and chosen is None)):
                 when, chosen = due, console
-        if chosen is not None and len(self.consoles) > 1 and self.chance.draw("who") < 0.5:
-            chosen = next((one for one in self.consoles if one is not chosen and one.loop.due_at() == when), chosen)
+        if chosen is not None and len(awake) > 1 and self.chance.draw("who") < 0.5:
+            chosen = next((one for one in awake if one is not chosen and one.loop.due_at() == when), chosen)
         self.now = max(self.now, when)
         if chosen is None:
             if not self._events:
@@ -334,8 +336,17 @@ class World:
             case "second console":
                 self._start(1)
             case _:
-                others = {**dict.fromkeys(HOOK_STEPS, self.outbound.do), **dict.fromkeys(ALARM_STEPS, self.alarms.do)}
+                others = {
+                    "suspended": self._suspend,
+                    **dict.fromkeys(HOOK_STEPS, self.outbound.do),
+                    **dict.fromkeys(ALARM_STEPS, self.alarms.do),
+                }
                 others.get(step.what, self._fate)(step.what, given)
+
+    def _suspend(self, _: str, given: Mapping[str, Any]) -> None:
+        for console in self.consoles[:1]:
+            console.suspended_until = self.now + given["length"]
+            self.at(console.suspended_until, lambda: None)
 
     def _fate(self, what: str, given: Mapping[str, Any]) -> None:
         match what:

@@ -65,7 +65,8 @@ def missing(connection: Connection, late: Sequence[RowMapping], now: datetime) -
     rows: list[dict[str, Any]] = []
     for order in late:
         late_at, key = order["late_at"], (order["id"], order["po_number"], order["type"], order["source"])
-        fresh = [one for one in wanting(connection) if one.created_at <= late_at]
+        # What seems to have been made later than now was made before the clock was set back.
+        fresh = [one for one in wanting(connection) if one.created_at <= late_at or one.created_at > now]
         due = [one for one in fresh if (at := notified.get((order["id"], one.id))) is None or at < late_at]
         digest = lateness_digest(order["po_number"], order["created_at"], late_at)
         rows += rows_of(due, key, [EventType.ORDER_LATE], order["event_count"], digest, now)
