@@ -68,7 +68,7 @@ def test_a_colleague_who_signs_in_is_assigned_by_that_address_whatever_they_are_
     History(store, now).place("FT-1", recipient="Bob@Example.com")
     work.snooze(store, "FT-1", None, by=BOB, now=now)
     work.assign(store, "FT-1", "Bob@example.com", by=ANN, now=now)
-    assert stored(store, "FT-1").assignee == "Bob@example.com"
+    assert stored(store, "FT-1").assignee == "bob@example.com"
 
 
 def test_a_snooze_until_a_time_ends_with_what_is_new_and_not_with_what_was_to_be_expected(

@@ -238,6 +238,13 @@ def test_a_call_before_the_posts_answer_is_taken(door: Door) -> None:
     assert {row["po_number"]: row["notice"] for row in door.rows(ORDERS)} == {PO: "none", "demo-0002": "claimed"}
 
 
+def test_a_call_whose_po_number_came_back_garbled_is_taken_for_the_order_of_its_address(door: Door) -> None:
+    assert door.post(callback_body("demo&#45;0001", "BLK-1")) == 204
+    assert [(row["outcome"], row["po_number"]) for row in door.rows()] == [("accepted", PO)]
+    assert door.rows(ORDERS)[0]["notice"] == "claimed"
+    assert door.post(callback_body("demo-0002", "BLK-1")) == 404
+
+
 def test_a_call_that_names_another_order_is_refused_like_all_refusals_and_shown(door: Door) -> None:
     stranger = ("POST", WEBHOOK_PATH + "x" * 43, callback_body())
     foreign = ("POST", address(), callback_body(PO, "BLK-9"))

@@ -63,11 +63,14 @@ def reopen(database: Database, order: str, *, by: Person, now: datetime, why: st
 
 
 def readable_name(name: str | None) -> str | None:
-    """The name of an assignee, printable and in one line; None for none. Raises InvalidNote where it is too long."""
+    """The name of an assignee, printable and in one line; None for none. Raises InvalidNote where it is too long.
+
+    An address is in lower case, as whoever signs in with it is named.
+    """
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in name or "").split())
     if len(text) > LONGEST_NAME:
         raise InvalidNote([Problem("Name", f"has {len(text):,} characters; at most {LONGEST_NAME}")])
-    return text or None
+    return (text.lower() if "@" in text else text) or None
 
 
 def check_assignee(connection: Connection, order_id: int, worked: Worked) -> None:
