@@ -21,6 +21,7 @@ from tracking.reports.outgoing.hooks import (
     STATES,
     Delivery,
     DeliveryFilters,
+    answer_words,
     attempts,
     delivery,
     delivery_page,
@@ -161,10 +162,10 @@ def details(row: Delivery) -> None:
             _draw_held_up(first)
         for attempt in attempts(session.database(), row.id, 5):
             by = f" · sent again by {attempt['by']}" if attempt["by"] else ""
-            answer = f"answered {attempt['status']}" if attempt["status"] else attempt["error"] or "no answer"
+            answer = answer_words(attempt["status"], attempt["error"])
             words = f": {wording.plain(attempt['answer'])[:200]}" if attempt["answer"] else ""
             at = f"Attempt {attempt['number']:,}, {times.text(attempt['at'])}"
-            st.text(f"{at} · {wording.plain(answer)}{words} · {attempt['milliseconds']:,} ms{by}")
+            st.text(f"{at} · {answer}{words} · {attempt['milliseconds']:,} ms{by}")
         body = payload(session.database(), row.id)
         if body is None:
             st.caption("What is sent is made at the first attempt.")

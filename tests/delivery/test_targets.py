@@ -129,6 +129,18 @@ def test_redirects_are_not_followed_and_long_answers_are_cut(receiver: Receiver)
     assert reply.answer is not None
     assert len(reply.answer) == 500
     assert "\x00" not in reply.answer
+    pages = [b"<html><form>Sign in to the network", b"<!doctype html>Access denied", b"<html>ok</html>", b"Sign in: ok"]
+    said = []
+    for receiver.answer in pages:
+        receiver.statuses = [200]
+        reply = asyncio.run(poster.post(target, "{}", {"webhook-id": "3"}))
+        said.append((reply.delivered, reply.status, reply.error))
+    assert said == [
+        (False, 200, "a sign-in page came instead of the receiver's answer"),
+        (False, 200, "a firewall's page came instead of the receiver's answer"),
+        (True, 200, None),
+        (True, 200, None),
+    ]
 
 
 def test_what_does_not_answer_in_time_or_refuses_is_said_in_words(receiver: Receiver) -> None:

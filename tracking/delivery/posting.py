@@ -25,6 +25,7 @@ import httpx
 
 from tracking.delivery.targets import IpAddress, IpNetwork, Target, TargetRefused, check_ip
 from tracking.errors import causes_of
+from tracking.provider.http.intermediaries import named_page
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ CLOSE_SECONDS = 1.0
 WHOLE_SECONDS = 20.0
 ANSWER_BYTES = 16_384  # read of an answer at the most
 ANSWER_LENGTH = 500  # characters of it that are stored
+GONE = 410
 AGENT = "fulfillment-tracking"
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Resolves a host's name; returns its addresses as texts."""
@@ -42,7 +44,10 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one POST: the status and the beginning of the answer, or in `error` why there was none."""
+    """What came of one POST: the status and the beginning of the answer, or in `error` why there was none.
+
+    Both where the answer is a page that a firewall, a proxy or a network's sign-in shows in the receiver's place.
+    """
 
     status: int | None = None
     answer: str | None = None
@@ -52,7 +57,7 @@ class Reply:
     @property
     def delivered(self) -> bool:
         """Whether the receiver has it."""
-        return self.status is not None and 200 <= self.status < 300
+        return self.status is not None and 200 <= self.status < 300 and self.error is None
 
 
 @functools.cache
@@ -160,10 +165,13 @@ class Poster:
             # With its status it is decided, however long the rest takes.
             until = min(whole.when() or 0, asyncio.get_running_loop().time() + ANSWER_SECONDS)
             whole.reschedule(until + CLOSE_SECONDS)
-            answer = await _beginning(response, until)
+            body = await _beginning(response, until)
         given = {name.lower(): value for name, value in response.headers}
         retry_after = given.get(b"retry-after", b"").decode("latin-1")[:100] or None
-        return Reply(response.status, answer, retry_after)
+        # Of others the status says enough, whoever answers.
+        page = named_page(body) if 200 <= response.status < 300 or response.status == GONE else None
+        error = f"{page} came instead of the receiver's answer" if page else None
+        return Reply(response.status, _text(body), retry_after, error)
 
     def _trusted(self) -> ssl.SSLContext:
         if self._certificates is None:
@@ -171,8 +179,8 @@ class Poster:
         return self._certificates
 
 
-async def _beginning(response: httpcore.Response, until: float) -> str | None:
-    """The beginning of the answer, as text that can be stored, as far as it is there until then by the loop's clock.
+async def _beginning(response: httpcore.Response, until: float) -> bytes:
+    """The beginning of the answer, as far as it is there until then by the loop's clock.
 
     What breaks off or stops after its status was an answer.
     """
@@ -184,7 +192,12 @@ async def _beginning(response: httpcore.Response, until: float) -> str | None:
                 read += chunk
                 if len(read) >= ANSWER_BYTES:
                     break
-    text = bytes(read[:ANSWER_BYTES]).decode("utf-8", "replace").replace("\x00", "\ufffd").strip()
+    return bytes(read[:ANSWER_BYTES])
+
+
+def _text(body: bytes) -> str | None:
+    """The beginning of the answer, as text that can be stored."""
+    text = body.decode("utf-8", "replace").replace("\x00", "\ufffd").strip()
     return text[:ANSWER_LENGTH] or None
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tracking.delivery.posting import Reply
+from tracking.delivery.posting import GONE, Reply
 
 WAITS = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 45, 120, 300, 600, 900, 1800, 3600, 7200))
 """After the first failure in a row, the second and so on; the last one from then on."""
@@ -24,7 +24,6 @@ LONGEST_WAIT = max(WAITS[-1] * (1 + JITTER), LONGEST_RETRY_AFTER)
 """Nothing waits for longer; what seems to was planned before the clock was set back."""
 IN_A_ROW = 5
 """So many failures without a success between them are the receiver's, whatever it answers."""
-GONE = 410
 _OF_THE_RECEIVER = frozenset({408, 425, 429})
 
 
@@ -59,7 +58,7 @@ def decide(
     receiver_at = now + max(_wait(failures, rng), asked) if of_receiver else None
     off = None
     delivery_at = now + _wait(attempts, rng)
-    if reply.status == GONE:
+    if reply.status == GONE and reply.error is None:
         off = "the receiver says that it is gone (410)"
     elif row["failing_since"] is not None and now - row["failing_since"] >= GIVE_UP_AFTER:
         off = "nothing was delivered for three days"
@@ -71,7 +70,7 @@ def decide(
 
 def is_of_receiver(reply: Reply) -> bool:
     """Whether the failure says that the receiver has trouble, and not that it refuses this one delivery."""
-    return reply.status is None or reply.status >= 500 or reply.status in _OF_THE_RECEIVER
+    return reply.status is None or reply.error is not None or reply.status >= 500 or reply.status in _OF_THE_RECEIVER
 
 
 def longest_wait(attempts: int) -> timedelta:

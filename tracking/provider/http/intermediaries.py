@@ -38,6 +38,13 @@ def is_page(body: bytes, content_type: str) -> bool:
     return "html" in content_type.lower() or body[:SEARCHED].lstrip(b"\xef\xbb\xbf \t\r\n\x00").startswith(b"<")
 
 
+def named_page(body: bytes) -> str | None:
+    """Which page it is that no program answers with: a firewall's, of maintenance, for a sign-in; None for none."""
+    text = body[:SEARCHED].lower()
+    named = (name for name, words in _PAGES if words.search(text))
+    return next(named, None) if is_page(body, "") else None
+
+
 def describe_answer(status: int, body: bytes, headers: Mapping[str, str], hide: Callable[[str], str] = str) -> str:
     """What came in place of the provider's answer, in words.
 

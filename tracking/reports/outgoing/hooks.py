@@ -149,7 +149,13 @@ class Delivery:
         """What the last attempt came to, in words."""
         if not self.attempts:
             return "not sent yet"
-        return f"answered {self.last_status}" if self.last_status else wording.plain(self.last_error or "no answer")
+        return answer_words(self.last_status, self.last_error)
+
+
+def answer_words(status: int | None, error: str | None) -> str:
+    """What came of one attempt: "answered 200", and what else is known of it."""
+    answered = f"answered {status}" if status else ""
+    return wording.plain(": ".join(filter(None, (answered, error))) or "no answer")
 
 
 def delivery_page(

@@ -12,7 +12,6 @@ from tracking.app.cli.place import load_settings, open_store
 from tracking.delivery import subscribing
 from tracking.delivery.signing import Secret, SecretCipher, SecretRefused, read_secret
 from tracking.delivery.subscribing import EVENT_TYPES, ORDER_TYPES, OVERLAP, NewHook
-from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.reports.order import id_of_order
@@ -244,7 +243,7 @@ def try_command(name: Name, *, actor: options.ActorOption = None) -> None:
     how = _how(loaded) | {"poster": Poster(loaded.hooks_allow)}
     by = options.acting_person(actor)
     reply = asyncio.run(send_test(store, name, **how, by=by, now=utc_now()))
-    output.print_stdout(f"answered {reply.status}" if reply.status else wording.plain(reply.error or ""))
+    output.print_stdout(reports.answer_words(reply.status, reply.error))
     raise typer.Exit(0 if reply.delivered else 1)
 
 
