@@ -23,7 +23,7 @@ from tracking.reports.board.decisions import DecisionGroup, DecisionOrder, Decis
 DECISIONS_HEIGHT = FLOW_HEIGHT
 CHANGES_HEIGHT = LIFECYCLE_HEIGHT + GAP + LOWER_HEIGHT
 ROWS = 6  # of the card on what needs a decision: its height is fixed
-LETTERS = 43  # of a row of that card on a phone; its value stands in it where there is room
+LETTERS = 40  # of a row of that card on a phone; its value stands in it where there is room
 EM_SPACE = "\u2003"
 HALF_A_DAY = timedelta(hours=12)
 WEBHOOK = ":gray[:material/webhook: Webhook]"

@@ -69,10 +69,10 @@ def _environment() -> None:
 
 
 def _search_field() -> None:
-    with st.container(horizontal=True, gap="small", width="content"):  # on a phone the two stay in one line
+    with st.container(horizontal=True, gap="small", width="stretch"):  # on a phone the two stay in one line
         st.text_input(
             "Search orders", key="find", type="search", placeholder=SEARCH, icon=":material/search:",
-            label_visibility="collapsed", on_change=_remember_search, args=("find",), width=240,
+            label_visibility="collapsed", on_change=_remember_search, args=("find",), width="stretch",
         )  # fmt: skip
         asked = st.button("Find", key="open_search", type="tertiary", shortcut="Ctrl+K", help="Find an order")
     if asked:

@@ -189,7 +189,7 @@ def _placing_text(view: ImportView) -> str:
     """When all orders may be made, at the pace so far; or when all rows were settled."""
     match view.line.state:
         case ImportState.PLACED:
-            return f"All were processed here by {times.text(view.line.finished_at)}; they are sent after that."
+            return f"All were processed here by {times.with_zone(view.line.finished_at)}; they are sent after that."
         case ImportState.PLACING if view.placing is None:
             return "When the last order is made: too early to say."
         case ImportState.PLACING if view.placing is not None:

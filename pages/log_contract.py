@@ -32,7 +32,7 @@ def draw(fresh: Any, _place: Any) -> None:
     if state.changes:
         _changes(state.changes)
     elif learning:
-        end = state.learning and f"{times.text(state.learning.earliest_end)} ({times.zone_label()})"
+        end = times.with_zone(state.learning.earliest_end) if state.learning else ""
         until = f" It takes until {end} at least." if end else ""
         st.caption(f"{learning}{until}")
     else:

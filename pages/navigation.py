@@ -46,7 +46,12 @@ MAIN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "url_path": "activity",
             "help": "Webhooks received, API calls made, and everything that happened.",
         },
-        "insights.py": {"title": "Insights", "icon": ":material/insights:", "url_path": "insights"},
+        "insights.py": {
+            "title": "Insights",
+            "icon": ":material/insights:",
+            "url_path": "insights",
+            "help": "How soon completions are detected, how ETAs fared, and what other polling plans would cost.",
+        },
     }
 )
 TEAM: Mapping[str, Mapping[str, Any]] = MappingProxyType(

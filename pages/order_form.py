@@ -11,6 +11,7 @@ import streamlit as st
 import elements
 import order_draft
 import order_scenarios
+import orders_filters
 from order_draft import Draft
 from tracking.orders import wording
 from tracking.orders.model import OrderType
@@ -25,6 +26,7 @@ TYPE_NAMES = {
     "PhysicalShipment": "Cards by post",
     "Codes": "Codes",
 }
+TYPES_ELSEWHERE = f"In lists and filters: {', '.join(map(orders_filters.type_label, TYPE_NAMES))}."
 # The fields by their names at the provider: the key of the widget and its label.
 DIGITAL = {"Email": ("email", "E-mail"), "Sms": ("sms", "Mobile (SMS)")}
 POSTAL = {
@@ -194,7 +196,7 @@ def pick_type(catalogue: Catalog, draft: Draft) -> str:
         disabled=several,
         persist_state="session",
         wrap=True,
-        help="All lines of an order are of one type." if several else None,
+        help=f"All lines of an order are of one type. {TYPES_ELSEWHERE}" if several else TYPES_ELSEWHERE,
     )
     return picked or kinds[0]
 

@@ -94,9 +94,7 @@ def or_later() -> Iterator[None]:
     try:
         yield
     except TooSlow:
-        st.caption(
-            ":material/hourglass_disabled: Not read in time", width="content", help="It is tried again by itself."
-        )
+        st.caption(":material/hourglass_disabled: Not read in time; it is tried again by itself.", width="content")
 
 
 def note(part: str) -> None:

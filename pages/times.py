@@ -66,6 +66,11 @@ def text(at: datetime | None, now: datetime | None = None) -> str:
     return f"in {wording.duration(at - now)}" if at > now else wording.ago(at, now)
 
 
+def with_zone(at: datetime | None) -> str:
+    """The same with the zone behind a clock, for sentences that are read alone."""
+    return text(at) if at is None or display() == "relative" else f"{text(at)} {zone_label()}"
+
+
 def heading(header: str) -> str:
     """The head of a column of moments: with the zone, unless they are shown as how long ago."""
     return header if display() == "relative" else f"{header} ({zone_label()})"

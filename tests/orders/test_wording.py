@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking.orders.latency import within
-from tracking.orders.wording import duration, latest, longest, window
+from tracking.orders.wording import describe_event, duration, latest, longest, window
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -65,3 +65,21 @@ def test_the_latest_moment_is_rounded_up_to_what_is_shown_of_it() -> None:
 def test_the_window_of_a_completion_is_rounded_outwards(after: float | None, by: float, said: str) -> None:
     begun = None if after is None else DAY + timedelta(seconds=after)
     assert window(begun, DAY + timedelta(seconds=by), DAY) == said
+
+
+def test_lines_of_which_the_same_is_said_are_told_together_and_many_by_their_number() -> None:
+    def text(*changes: tuple[str, str]) -> str:
+        lines = [{"numbers": numbers, "status": status, "claims_hash": numbers} for numbers, status in changes]
+        row = {
+            **dict.fromkeys(("happened_at", "learned_at", "seq"), DAY),
+            "witness": "poll",
+            "kind": "lines changed",
+            "changes": {},
+            "detail": {},
+            "line_changes": lines,
+        }
+        return describe_event(row).text
+
+    assert text(("1,5", "Sent"), ("2-4", "Sent"), ("7", "Failed")).endswith("(lines 1-5: Sent; line 7: Failed)")
+    scattered = ",".join(str(number) for number in range(1, 60, 2))
+    assert text((scattered, "Sent")).endswith("(30 lines: Sent)")

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from tracking.orders.model import Witness
+from tracking.orders.model import Witness, condense_numbers, expand_numbers
 from tracking.orders.vocabulary import AttentionReason, EventKind, PollReason, reason_label
 
 FIRST_LINES = 5
+LONGEST_NUMBERS = 40  # letters of the numbers of lines within a sentence
 # Currencies of other than two decimals (ISO 4217).
 _DECIMALS = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND"), 0),
@@ -308,17 +309,25 @@ def _describe_completion(kind: str, changes: Mapping[str, Any], detail: Mapping[
 
 
 def _line_text(line_changes: Sequence[Mapping[str, Any]]) -> str:
-    texts = []
-    for change in line_changes[:FIRST_LINES]:
+    """What became of which lines; lines of which the same is said are one group, whatever else changed in them."""
+    groups: dict[str, list[int]] = {}
+    for change in line_changes:
         what = [str(change["status"])] if "status" in change else []
         what += [f"{change['claims']} claimable"] if "claims" in change else []
         if what:
-            numbers = str(change["numbers"])
-            texts.append(f"{'line' if numbers.isdigit() else 'lines'} {numbers}: {', '.join(what)}")
-    rest = len(line_changes) - FIRST_LINES
-    if rest > 0:
+            groups.setdefault(", ".join(what), []).extend(expand_numbers(change["numbers"]))
+    texts = [f"{_lines(numbers)}: {what}" for what, numbers in list(groups.items())[:FIRST_LINES]]
+    if (rest := len(groups) - FIRST_LINES) > 0:
         texts.append(f"and {count(rest, 'more group')} of lines")
     return "; ".join(texts)
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    """The lines by their numbers, or how many they are where that is too long to be read."""
+    text = condense_numbers(numbers)
+    if len(text) > LONGEST_NUMBERS:
+        return count(len(numbers), "line")
+    return f"{'line' if text.isdigit() else 'lines'} {text}"
 
 
 def describe_event(row: Mapping[Any, Any]) -> TimelineEntry:
