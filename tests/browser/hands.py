@@ -6,15 +6,15 @@ MOST_STOPS = 90
 HEAD_HEIGHT, ROW_HEIGHT = 32, 27  # pixels of a table of cells, about
 # Ends once the script has run for it; a run of a part of the page that comes between is taken for that.
 GO = """address => new Promise(done => {
-    const app = document.querySelector("[data-testid=stApp]");
+    const stands = () => document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
     const watch = new MutationObserver(changes => {
-        if (changes.some(each => each.oldValue === "running") && app.dataset.testScriptState === "notRunning") {
+        if (changes.some(each => each.oldValue !== "notRunning") && stands()) {
             watch.disconnect();
             done();
         }
     });
-    watch.observe(app, {attributeFilter: ["data-test-script-state"], attributeOldValue: true});
-    setTimeout(done, 10_000);
+    watch.observe(document, {subtree: true, attributeFilter: ["data-test-script-state"], attributeOldValue: true});
+    setTimeout(done, 5_000);
     history.pushState({}, "", address);
     dispatchEvent(new PopStateEvent("popstate"));
 })"""
