@@ -49,13 +49,20 @@ def test_the_states_are_ours_or_the_providers_and_never_both() -> None:
 
 @pytest.mark.parametrize(
     ("word", "known"),
-    [("completed", "Completed"), (" PENDING ", "Pending"), ("awaitingapproval", "AwaitingApproval")],
+    [
+        ("completed", "Completed"),
+        (" PENDING ", "Pending"),
+        ("awaitingapproval", "AwaitingApproval"),
+        ("AWAITING_APPROVAL", "AwaitingApproval"),
+        ("Awaiting approval", "AwaitingApproval"),
+        ("Canceled", "Cancelled"),
+    ],
 )
 def test_a_known_word_is_read_in_any_case(word: str, known: str) -> None:
     assert usual_case(word) == known
 
 
-@pytest.mark.parametrize("word", ["Shredded", "queued", "Sending", "outcome unknown"])
+@pytest.mark.parametrize("word", ["Shredded", "queued", "Sending", "outcome unknown", "Complete", "Being_made"])
 def test_a_word_that_is_not_the_providers_is_kept_as_it_is(word: str) -> None:
     assert usual_case(word) == word
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from tracking.orders.vocabulary import AttentionReason, attention_reason_of
+from tracking.orders.vocabulary import AttentionReason, attention_reason_of, folded_word
 from tracking.values import value
 
 
@@ -285,9 +285,9 @@ def is_open(state: str) -> bool:
 
 
 def usual_case(word: str, words: Iterable[str] = PROVIDER_STATES) -> str:
-    """The provider's word in its usual case; a word nobody knows comes back as it is."""
-    folded = word.strip().casefold()
-    return next((str(candidate) for candidate in words if candidate.casefold() == folded), word.strip())
+    """The provider's word as it is usually written; a word nobody knows comes back as it is."""
+    folded = folded_word(word)
+    return next((str(candidate) for candidate in words if folded_word(candidate) == folded), word.strip())
 
 
 def apply_event(order: Order, event: Event) -> Order:

@@ -4,12 +4,19 @@ Values are stored, and those of events are hashed: a value once written is never
 them stands beside them as labels; whole sentences are in `wording`.
 """
 
+import functools
 import re
 from enum import StrEnum
 from typing import Any
 
 MIXED = "+"
 """Stands between the currencies of an order that has several: its amounts have no sum."""
+
+
+@functools.lru_cache(maxsize=512)
+def folded_word(word: str) -> str:
+    """A word of the provider's as such words are compared: without case, signs between its parts, and one L or two."""
+    return re.sub("[-_ ]", "", word.strip()).casefold().replace("canceled", "cancelled")
 
 
 class EventKind(StrEnum):

@@ -351,7 +351,7 @@ def read_product(item: Fields) -> dict[str, Any]:
         # Of a word that nobody knows it is not known either what its amounts are.
         "denominations": _denominations(item) if form in forms else [],
         "denomination_type": form,
-        "delivery_types": [usual_case(re.sub("[-_ ]", "", word), OrderType) for word in delivery_types],
+        "delivery_types": [usual_case(word, OrderType) for word in delivery_types],
         "fee_minor": cost.minor("Fee") or 0,
         "discount_percent": f"{cost.decimal('DiscountPercentage') or Decimal():f}",
         "currency": _currency(item, "CurrencyCode"),

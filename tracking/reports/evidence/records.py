@@ -66,7 +66,7 @@ def _answer_faults(order: Order, answer: Any, states: set[str] | None) -> Iterat
         yield f"is of provider ID {shows[:60]!r}, the events say {has!r}"
     yield from _number_faults(order, answer)
     status = _text(answer, "status")[:60]
-    if status and states is not None and usual_case(status) not in states:
+    if status and states is not None and usual_case(status) not in set(map(usual_case, states)):
         yield f"says the state is {status!r}, the events say {' or '.join(sorted(states))!r}"
 
 
