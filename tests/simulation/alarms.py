@@ -187,11 +187,10 @@ class Alarms:
             raise Violation("I18", f"{told}, which it was told before")
         spans, world, rule = self._spans.get(key, []), self.world, SHORT_RULES[key[0]]
         recent = world.now - 3 * SEND_SECONDS  # when it was claimed, perhaps behind others
-        if over:
-            ends = [end for (_, end), (begin, _) in zip(spans, [*spans[1:], [FOREVER, FOREVER]], strict=True)
-                    if end < world.now and min(begin, world.now) - end >= rule.clear.total_seconds() - EPSILON
-                    and begin >= recent]  # fmt: skip
-            fine = bool(ends) or (world.skewed and len(spans) > 1)
+        if over:  # however long ago: a service that was away is told as well
+            gaps = zip(spans[1:], [*spans[2:], [world.now, FOREVER]], strict=False)
+            long_enough = rule.clear.total_seconds() - EPSILON
+            fine = any(begin - end >= long_enough for (_, end), (begin, _) in gaps) or (world.skewed and len(spans) > 1)
         else:
             least = 0.0 if world.skewed else rule.lasts.total_seconds() - TURN_SECONDS
             fine = any(end >= recent and min(end, world.now) - begin >= least for begin, end in spans)
