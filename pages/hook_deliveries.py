@@ -207,7 +207,7 @@ def _skip_dialog(row: Delivery) -> None:
         )
         reason = st.text_area("Reason", key="skip_reason", max_chars=MAX_TEXT, height=80)
         sent = st.form_submit_button("Skip message", type="primary", key="skip_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _skip(row.id, reason, person))
 
 

@@ -137,7 +137,7 @@ def _make_dialog() -> None:
         days = st.number_input("Expires after days", 1, MOST_DAYS, DAYS, key="token_days")
         never = st.checkbox("Never expires", key="token_never", help="It counts until somebody revokes it.")
         sent = st.form_submit_button("Make token", type="primary", key="make_token_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _make(name.strip(), role, None if never else int(days), person))
 
 
@@ -163,7 +163,7 @@ def _revoke_dialog(name: str) -> None:
             "Its name is given to no other token."
         )
         sent = st.form_submit_button("Revoke token", type="primary", key="revoke_token_submit")
-    if sent and person:
+    if sent and actors.is_named(person):
         elements.attempt(lambda: _revoke(name, person))
 
 

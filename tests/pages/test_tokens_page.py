@@ -30,7 +30,6 @@ def press(app: AppTest, opener: str, submit: str) -> None:
 def test_a_token_is_made_shown_once_warned_of_before_it_expires_and_revoked(
     visit: Visit, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "preferences", lambda: Preferences(name="Bea"))
     now, ann = datetime.now(UTC), Person("ann")
     make_token(database, "soon", Access.OPERATOR, by=ann, now=now - timedelta(days=80))
     make_token(database, "over", Access.VIEWER, by=ann, now=now - timedelta(days=2), days=1)
@@ -39,6 +38,9 @@ def test_a_token_is_made_shown_once_warned_of_before_it_expires_and_revoked(
     assert "soon expires in 9 days" in app.warning[0].value
     assert app.expander[0].label == "Expired and revoked 1"
     app.button(key="make_token_open").click().run()
+    press(app, "make_token_open", "make_token_submit")
+    assert app.error[0].value == "Enter your name first."
+    monkeypatch.setattr(session, "preferences", lambda: Preferences(name="Bea"))
     app.text_input(key="token_name").set_value("Billing")
     press(app, "make_token_open", "make_token_submit")
     assert "must be 1 to 40" in app.error[0].value
