@@ -35,6 +35,7 @@ NAME, BY = "crm", Person("Ann")
 STATES = {"Completed": "order.completed", "Cancelled": "order.cancelled", "Refused": "order.refused"}
 RANK = ("order.accepted", "line.changed", *STATES.values(), "order.attention")
 HISTORY = 86_400.0
+TIDY_SECONDS = 10.0  # in place of a minute: a clock that was set back is noticed by it
 INSERT = (
     "INSERT INTO subscriptions"
     " (name, url, event_types, secrets, state, state_at, state_by, created_at, created_by, failures, receives_from)"
@@ -62,6 +63,7 @@ class Outbound:
         self._fails, self._answer_lost = rng.choice((0.0, 0.1, 0.4)), rng.choice((0.0, 0.1, 0.3))
         self._slow = rng.choice((0.0, 0.0, 5.0))
         self._down_until = 0.0
+        self._tidied: dict[int, float] = {}
         self._seen = 0
         self._promised: dict[Key, float] = {}
         self._ids: dict[str, Key] = {}
@@ -98,7 +100,8 @@ class Outbound:
 
     async def turn(self, deliverer: Deliverer, console: "Console", group: Any) -> None:
         """One turn of the loop of deliveries."""
-        if self.world.back_steps:
+        if self.world.back_steps and self.world.now >= self._tidied.get(console.number, -TIDY_SECONDS) + TIDY_SECONDS:
+            self._tidied[console.number] = self.world.now
             await deliverer.tidy()
         for leased in await deliverer.begin_due(console.clock(), PLACES):
             group.create_task(self._survive(deliverer, leased, console))
