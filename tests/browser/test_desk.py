@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from browser.hands import Hands, settled
 from histories import PLANNER
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
 from processes.children import Child, Nursery, free_port, nursery, until
 from sqlalchemy import Connection, func, select
 
+from browser.hands import Hands, settled
 from tracking import ingest
 from tracking.access import Person
 from tracking.app.demonstration.seeding import seed

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from browser.conftest import start_as_in_a_fresh_clone
 from playwright.sync_api import Page
 from processes.children import Child, Nursery, nursery, until
 from processes.over_http import store_of
 from sqlalchemy import select
 
+from browser.conftest import start_as_in_a_fresh_clone
 from tracking.orders.model import State
 from tracking.storage.tables import ORDERS
 

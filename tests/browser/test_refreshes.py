@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from browser.hands import settled
 from playwright.sync_api import Locator, Page, expect
 from processes.children import Nursery, until
 from processes.over_http import store_of, submit
 from sqlalchemy import select
 
+from browser.hands import settled
 from tracking.access import Person
 from tracking.storage.database import Database
 from tracking.storage.tables import ORDERS
