@@ -601,8 +601,10 @@ def test_addresses_are_encrypted_those_of_an_earlier_version_at_a_start(outgoing
     secret_url = "https://hooks.example.com/services/T0/kanari-path?key=kanari-query"
     outgoing.subscribe("crm", secret_url)
     assert (outgoing.row()["url"], outgoing.cipher.address_of(outgoing.row())) == (
-        "https://hooks.example.com", secret_url,
+        "https://hooks.example.com/#encrypted", secret_url,
     )  # fmt: skip
+    with pytest.raises(TargetRefused):  # by an earlier version, which reads it as the whole address
+        read_url(outgoing.row()["url"])
     earlier = sa.update(SUBSCRIPTIONS).values(url=secret_url, sealed_url=None)
     outgoing.store.write(lambda connection: connection.execute(earlier))
     assert outgoing.cipher.address_of(outgoing.row()) == secret_url

@@ -685,7 +685,15 @@ def test_masked_json_is_cut_and_shows_long_lists_in_part() -> None:
         ("EUR 1.000,50", 100_050),
         ("1 000,5", 100_050),
         ("-$1,234.50", -123_450),
+        ("0.125 USD", 13),
+        ("1234.500 USD", 123_450),
     ],
 )
 def test_an_amount_as_people_write_it_is_read_where_it_can_mean_one_number_alone(written: str, minor: int) -> None:
     assert minor_of(written) == minor
+
+
+@pytest.mark.parametrize("written", ["1,000", "1.000 EUR", "$1.000", "12 EUR" + " " * 60 + "and more"])
+def test_an_amount_that_can_mean_several_numbers_or_goes_on_is_none(written: str) -> None:
+    with pytest.raises(ValueError, match="is not a number"):
+        minor_of(written)

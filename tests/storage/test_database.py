@@ -694,3 +694,14 @@ def test_a_server_without_its_driver_is_told_with_what_to_install(monkeypatch: p
         with pytest.raises(SettingsError, match=r"pip install 'fulfillment-tracking\[postgres\]'") as caught:
             refused()
         assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.postgres
+def test_no_connection_of_postgresql_keeps_what_it_writes_json_with(
+    postgres_store: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engines.make_engine(postgres_store.url, writes=False)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    engine.dispose()
+    assert not [record.getMessage() for record in caplog.records if record.name.startswith("psycopg")]

@@ -90,6 +90,19 @@ def test_rows_are_changed_by_a_few_statements_and_one_that_comes_twice_in_turn(
     assert [row[0] for row in content(store, ORDERS, "late_at")][:2] == [AT, AT]
 
 
+def test_rows_of_one_column_are_inserted_too(store: Database) -> None:
+    table = sa.Table("words", sa.MetaData(), sa.Column("word", sa.String))
+
+    def job(connection: Connection) -> list[Any]:
+        table.create(connection)
+        many_rows.write(connection, sa.insert(table), [{"word": "one"}, {"word": "two"}])
+        words = list(connection.execute(sa.select(table.c.word)).scalars())
+        table.drop(connection)
+        return words
+
+    assert store.write(job) == ["one", "two"]
+
+
 def test_rows_of_which_one_is_refused_leave_nothing(store: Database) -> None:
     def job(connection: Connection) -> None:
         many_rows.write(connection, inbox.INSERT_WEBHOOK_CALL, calls(3) + calls(1))

@@ -1,7 +1,8 @@
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -126,13 +127,14 @@ def test_an_order_whose_answer_was_lost_is_found_in_a_list_that_escapes_its_po_n
     def discover(connection: Connection) -> None:
         for provider_id in ("BLK-1", "BLK-2"):  # the second is another order: ours has an id by then
             ingest.discover(connection, shown(provider_id, "a &amp; b"), now, now, planner)
+        ingest.discover(connection, shown("BLK-3", "a%00b"), now, now, planner)  # what PostgreSQL cannot ask for
 
     asked = request("a & b")
     store.write(lambda connection: ingest.place(connection, asked, source="form", actor="Ann", now=now))
     store.write(discover)
     with store.read() as connection:
         rows = connection.execute(sa.select(ORDERS.c.po_number, ORDERS.c.provider_id).order_by(ORDERS.c.id)).all()
-    assert [tuple(row) for row in rows] == [("a & b", "BLK-1"), ("a &amp; b", "BLK-2")]
+    assert [tuple(row) for row in rows] == [("a & b", "BLK-1"), ("a &amp; b", "BLK-2"), ("a%00b", "BLK-3")]
 
 
 def test_of_two_ids_that_differ_in_case_alone_each_is_found_as_written_and_neither_otherwise(
@@ -176,6 +178,14 @@ def test_times_come_back_aware_and_in_utc(store: Database, now: datetime, planne
     with store.read() as connection:
         at = connection.execute(sa.select(ORDERS.c.created_at)).scalar_one()
     assert (at, at.utcoffset()) == (now, timedelta())
+
+
+def test_both_hours_of_a_night_in_which_summer_time_ends_are_stored(store: Database, now: datetime) -> None:
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))  # equal to the same an hour later
+    for at, hour in ((first, 0), (first.replace(fold=1), 1)):
+        store.write(lambda connection, at=at: facts.set_fact(connection, "x", {}, at))  # type: ignore[misc]  # the default binds the loop's value
+        with store.read() as connection:
+            assert facts.get_fact(connection, "x")[0] == datetime(2026, 10, 25, hour, 30, tzinfo=UTC)  # type: ignore[index]  # it is there
 
 
 def test_a_time_without_a_zone_is_not_stored(store: Database, now: datetime) -> None:

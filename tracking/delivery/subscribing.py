@@ -38,6 +38,9 @@ SETTLE_SECONDS, SETTLE_PAUSE = 5.0, 0.02
 EVENT_TYPES = tuple(each.value for each in EventType)
 ORDER_TYPES = tuple(each.value for each in OrderType)
 REMOVED_MARK = "\n"
+# Behind the host where the rest is encrypted. A process of an earlier version on the same database sends to no address
+# with a "#"; to the host alone it would, and whatever answers there could count as the receiver.
+SEALED = "#encrypted"
 """Between the name that a removed subscription had, which another may get, and its number."""
 
 
@@ -127,7 +130,8 @@ def _row(hook: NewHook, cipher: SecretCipher, allowed: Iterable[IpNetwork], secr
 
 def _address(url: str, name: str, cipher: SecretCipher) -> dict[str, str]:
     """The columns of an address: what may be shown of it, and all of it encrypted."""
-    return {"url": "{0.scheme}://{0.netloc}".format(urlsplit(url)), "sealed_url": cipher.encrypt_address(url, name)}
+    shown = f"{{0.scheme}}://{{0.netloc}}/{SEALED}".format(urlsplit(url))
+    return {"url": shown, "sealed_url": cipher.encrypt_address(url, name)}
 
 
 def seal_addresses(database: Database, cipher: SecretCipher) -> int:

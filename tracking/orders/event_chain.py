@@ -39,7 +39,12 @@ def _encoder(*, sort_keys: bool) -> Callable[[Any], str]:
     return lambda document: "".join(chunks(document, 0))
 
 
-canonical, as_json = _encoder(sort_keys=True), _encoder(sort_keys=False)
+canonical, _as_given = _encoder(sort_keys=True), _encoder(sort_keys=False)
+
+
+def as_json(document: Any) -> str:
+    """The document as `json` writes it."""
+    return _as_given(document)  # not that itself: for each connection psycopg makes types anew of a closure
 
 
 def _document(facts: Mapping[str, Any]) -> str:

@@ -77,8 +77,8 @@ def respellings(echoed: str) -> Iterator[str]:
     """What a text may have been before it was escaped, or read in another encoding than it was written in."""
     if "&" in echoed:
         yield html.unescape(echoed)
-    if "%" in echoed:
-        yield unquote(echoed)
+    if "%" in echoed and "\0" not in (text := unquote(echoed)):  # which PostgreSQL takes in no text
+        yield text
     if not echoed.isascii():
         for encoding in ("cp1252", "latin-1"):
             with contextlib.suppress(ValueError):

@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 
 MAX_DEPTH = 64
 MAX_KEY = 200  # characters of an id
+LONGEST_AMOUNT = 60
 FINDINGS_AT_MOST = 50  # of one answer
 _LONGEST_INTEGER = 1000  # digits
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,40})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
@@ -29,7 +30,7 @@ _CURRENCY = r"(?:[A-Z]{3}|[$\u20ac\u00a3])"
 _WRITTEN = re.compile(  # as people write amounts, where only one reading is possible
     rf"{_CURRENCY}?\s*(?P<sign>[+-]?)\s*{_CURRENCY}?\s*(?:"
     r"(?P<us>\d{1,3}(?:,\d{3})*\.\d{1,2})|(?P<eu>\d{1,3}(?:[.\x20\u00a0\u202f']\d{3})*,\d{1,2}|\d+,\d{1,2})"
-    rf"|(?P<plain>\d+(?:\.\d{{1,4}})?))\s*{_CURRENCY}?",
+    rf"|(?P<plain>\d+(?:\.(?:\d{{1,2}}|\d{{4}}))?|(?:0|\d{{4,}})\.\d{{3}}))\s*{_CURRENCY}?",
     re.ASCII,
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -307,8 +308,8 @@ def decimal_of(value: Any) -> Decimal:
 
 
 def _as_written(text: str) -> str:
-    """The number in a text such as "$1,000.00" or "10,00 EUR"; "1,000" may be a thousand or one, and is none."""
-    written = _WRITTEN.fullmatch(text[:60])
+    """The number in a text such as "$1,000.00" or "10,00 EUR"; "1,000" and "1.000 EUR" may be one or a thousand."""
+    written = _WRITTEN.fullmatch(text) if len(text) <= LONGEST_AMOUNT else None
     if written is None:
         raise ValueError("is not a number")
     american, european, plain = written["us"], written["eu"], written["plain"]

@@ -36,9 +36,10 @@ def _order_id(*, nullable: bool = False) -> Any:
 class Subscriptions(StoredRow, table=True):
     """Who is notified of events of orders: an address of another system, and which events it gets.
 
-    `url` is what may be shown of the address, scheme and host; `sealed_url` is all of it, encrypted, as its path and
-    query may hold a token. Before it was encrypted `sealed_url` is none, and `url` is all of it. `receives_from`: it is
-    notified of all that is learned from then on; none until every transaction is over that may not know of it.
+    `url` is what may be shown of the address, scheme and host, and "/#encrypted"; `sealed_url` is all of it, encrypted,
+    as its path and query may hold a token. Before it was encrypted `sealed_url` is none, and `url` is all of it.
+    `receives_from`: it is notified of all that is learned from then on; none until every transaction is over that may
+    not know of it.
 
     `event_types` are those of `event_types`, empty for all. `po_prefix`, `order_type` and `source` narrow the orders.
     `secrets` are encrypted, newest first, each with the time until which it also signs (none: for ever). `state` is

@@ -43,7 +43,7 @@ class _Form:
 def write(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Run an insert, or an update that finds its row by the table's key, for rows that name the same columns."""
     form = None
-    if len(rows) > 1 and connection.dialect.name == "sqlite":
+    if len(rows) > 1 and len(rows[0]) > 1 and connection.dialect.name == "sqlite":
         form = _form(statement, tuple(rows[0]), connection.dialect)
     if form is None or (KEY in rows[0] and len({row[KEY] for row in rows}) < len(rows)):  # one row twice, in turn
         connection.execute(statement, rows)

@@ -38,9 +38,15 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-@functools.lru_cache(maxsize=256)  # what is written together mostly bears one time, in several columns of each row
 def _as_text(value: datetime | None) -> str | None:
-    return None if value is None else _in_utc(value).isoformat(" ", "microseconds")[:26]
+    return None if value is None else _text_in_utc(_in_utc(value))
+
+
+# What is written together mostly bears one time, in several columns of each row. In UTC alone: in a zone the two hours
+# of the night in which summer time ends are equal.
+@functools.lru_cache(maxsize=256)
+def _text_in_utc(at: datetime) -> str:
+    return at.isoformat(" ", "microseconds")[:26]
 
 
 def _from_text(value: str | None) -> datetime | None:
