@@ -876,13 +876,6 @@ MUTANTS = (
         rewritten(lifecycle, "_absent", ("now if alert.sent_to or alert.attempts else None", "None")),
     ),
     Mutant(
-        "alert-given-up",
-        "An alert that a service did not take is not sent again.",
-        rewritten(
-            lifecycle, "recorded", (" if left else None\n    return", " if ended and left else None\n    return")
-        ),
-    ),
-    Mutant(
         "alert-for-all",
         "An alert that one service has taken counts as taken by all.",
         rewritten(
@@ -890,9 +883,6 @@ MUTANTS = (
             "_store_sent",
             ("[one.service] if one.taken else []", "[*self._services] if one.taken else []"),
         ),
-    ),
-    Mutant(
-        "alert-led-by-all", "Each process tells of alerts.", replaced(notifier.Notifier, "_may_lead", lambda *_: True)
     ),
     Mutant(
         "alert-outlives",
