@@ -52,7 +52,8 @@ def draw(title: str, *, search_too: bool = True) -> None:
                 _search_field()
             with st.container(width="content"):  # a part that draws itself would give way to what follows, and be cut
                 status()
-            st.space("stretch")
+            if not search_too:  # else the search takes what room there is
+                st.space("stretch")
             _times_menu()
             _person()
             st.html(f"<h1 style='{FOR_SCREEN_READERS}'>{title}</h1>", width="content")
@@ -69,7 +70,7 @@ def _environment() -> None:
 
 
 def _search_field() -> None:
-    with st.container(horizontal=True, gap="small", width="stretch"):  # on a phone the two stay in one line
+    with st.container(horizontal=True, gap="small", wrap=False):
         st.text_input(
             "Search orders", key="find", type="search", placeholder=SEARCH, icon=":material/search:",
             label_visibility="collapsed", on_change=_remember_search, args=("find",), width="stretch",
