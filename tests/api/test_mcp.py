@@ -119,6 +119,19 @@ def test_without_a_token_there_is_no_answer(
     assert post(served, loop, tokens["viewer"]).status_code == 401
 
 
+def test_no_stream_is_opened_that_would_hold_a_connection(
+    served: Starlette, loop: asyncio.Runner, tokens: dict[str, str]
+) -> None:
+    async def run(method: str) -> httpx2.Response:
+        headers = HEADERS | {"Authorization": f"Bearer {tokens['viewer']}"}
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(served)) as http:
+            return await asyncio.wait_for(http.request(method, "http://127.0.0.1/mcp", headers=headers), 10)
+
+    for method in ("GET", "HEAD", "DELETE"):
+        answer = loop.run(run(method))
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
 @pytest.mark.parametrize(
     ("host", "origin", "status"),
     [

@@ -30,6 +30,8 @@ def make_endpoint(service: Service) -> ASGIApp:
     server = _server(service)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":  # a GET would hold a connection open for messages that are never sent
+            raise Refusal("method-not-allowed", "This address takes POST.", headers={"Allow": "POST"})
         # One for each request: none has a session, and so none has anything to outlive it.
         manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
         async with manager.run():
