@@ -13,6 +13,7 @@ import times
 from tracking.access import Access, Person
 from tracking.api.callers.tokens import (
     DAYS,
+    LISTED,
     MOST_DAYS,
     Standing,
     Token,
@@ -34,7 +35,7 @@ MADE = "made_token"
 
 @elements.live("5s", "tokens")
 def listed() -> None:
-    """All tokens; read anew every few seconds."""
+    """The tokens, those that count first; read anew every few seconds."""
     now, tokens = utc_now(), listed_tokens(session.database())
     ended = [token for token in tokens if token.standing(now) in {Standing.EXPIRED, Standing.REVOKED}]
     counting = [token for token in tokens if token not in ended]
@@ -49,6 +50,8 @@ def listed() -> None:
             card(token, now)
     if ended:
         draw_ended(ended, now)
+    if len(tokens) == LISTED:
+        st.caption(f"The newest {LISTED:,} tokens; the command “tracking tokens list” has them all.")
 
 
 def warn(tokens: Sequence[Token], now: datetime) -> None:

@@ -47,7 +47,7 @@ _CAUSES = (
 _UNSAID = "it was not taken, and Apprise does not say why"
 
 
-# Apprise sends in threads of its own, which have the context of who asks.
+# Each message is sent in a thread of its own, several at once: what is said there is said of it alone.
 _HEARD: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 

@@ -92,11 +92,11 @@ def _days(length: timedelta) -> str:
     return wording.count(length.days, "day") if length >= timedelta(days=2) else wording.duration(length)
 
 
-def listed_tokens(database: Database) -> list[Token]:
-    """The newest LISTED tokens, those that count no more too, the newest first."""
+def listed_tokens(database: Database, at_most: int | None = LISTED) -> list[Token]:
+    """The newest tokens, so many or all, those that count no more too, the newest first."""
     names = [each.name for each in fields(Token)]
     with database.read() as connection:
-        return [Token(*(row[name] for name in names)) for row in tokens.newest_tokens(connection, LISTED)]
+        return [Token(*(row[name] for name in names)) for row in tokens.newest_tokens(connection, at_most)]
 
 
 def make_token(

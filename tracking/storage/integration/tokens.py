@@ -57,8 +57,8 @@ def counts(connection: Connection, token_id: int, now: datetime) -> bool:
     return connection.execute(_VALID_ID, {"token": token_id, "now": now}).first() is not None
 
 
-def newest_tokens(connection: Connection, at_most: int) -> Sequence[RowMapping]:
-    """The newest tokens, those that count no more too, the newest first."""
+def newest_tokens(connection: Connection, at_most: int | None) -> Sequence[RowMapping]:
+    """The newest tokens, so many or all, those that count no more too, the newest first."""
     return connection.execute(select(API_TOKENS).order_by(API_TOKENS.c.id.desc()).limit(at_most)).mappings().all()
 
 

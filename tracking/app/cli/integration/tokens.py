@@ -53,7 +53,7 @@ def add_command(
 @tokens_group.command("list")
 def list_command(*, as_json: options.JsonFlag = False) -> None:
     """List the tokens, the newest first: what each may, whether it counts and until when, and how much it was used."""
-    now, listed = utc_now(), listed_tokens(open_store())
+    now, listed = utc_now(), listed_tokens(open_store(), None)
     if as_json:
         output.print_json([_record(each, now) for each in listed])
         return
