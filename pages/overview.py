@@ -63,9 +63,11 @@ def _follow_demonstration() -> None:
 
 
 def _signed(name: str, at: datetime | None) -> str:
-    """How long ago it was; of the token's end, which lies ahead, how long it is still valid. In one unit."""
-    words = SIGNS[name]
-    return f"{words.split()[0]} never" if at is None else words.format(board_work.brief(abs(utc_now() - at)))
+    """How long ago it was, or how long the token is still valid, which the next call renews. In one unit."""
+    words, now = SIGNS[name], utc_now()
+    if at is None:
+        return f"{words.split()[0]} never"
+    return "token expired" if name == "Token" and at <= now else words.format(board_work.brief(abs(now - at)))
 
 
 @elements.live("3s", "figures")

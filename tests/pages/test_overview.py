@@ -17,7 +17,7 @@ from tracking.reports.board.changes import latest_changes
 from tracking.reports.board.decisions import DecisionGroup, DecisionOrder, Decisions
 from tracking.storage.counters import record_balance
 from tracking.storage.database import Database
-from tracking.storage.facts import set_fact
+from tracking.storage.facts import FactKey, set_fact
 
 Visit = Callable[..., AppTest]
 CHARTS = {"flow", "lifecycle_Orders", "expectation", "times_Links"}
@@ -230,6 +230,7 @@ def test_the_balance_says_how_long_it_lasts_and_in_words_that_it_is_low(
             record_balance(connection, 500_00 + back * 100, 501_00 + back * 100, now - timedelta(hours=back))
         value = {"available_minor": 500_00, "offered": True, "below_minor": 600_00, "below_currency": "U<S>D"}
         set_fact(connection, "balance", value, now)
+        set_fact(connection, FactKey.API_CLIENT, {"token_valid_until": (now - timedelta(minutes=5)).isoformat()}, now)
 
     assert not [each for each in visit().metric if "Balance" in each.label]
     database.write(read)
@@ -241,6 +242,7 @@ def test_the_balance_says_how_long_it_lasts_and_in_words_that_it_is_low(
     said = " ".join(str(each.value) for each in (*app.caption, *app.warning)).replace("\\", "")
     assert "below 600.00 U<S>D, lasts 20 to 21 days." in said
     assert "The balance is 500.00 U<S>D, below 600.00 U<S>D" in said
+    assert "token expired" in said
 
 
 def test_a_change_of_thousands_has_its_separators(
