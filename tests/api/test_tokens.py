@@ -121,8 +121,9 @@ def test_a_token_expires_as_was_said_and_never_where_that_was_asked_for(
     assert 'error="invalid_token"' in refused.headers["www-authenticate"]
     with pytest.raises(Refusal, match="was revoked, or has expired"):  # who waited meanwhile
         check_counts(store, caller, clock())
-    with pytest.raises(Refusal, match="was revoked, or has expired"):
+    with pytest.raises(Refusal, match="was revoked, or has expired") as acting:
         Acts(api.service).submit(Submission(caller, "key", ONE), clock())
+    assert 'error="invalid_token"' in acting.value.headers["WWW-Authenticate"]
     assert ask("/api/v1/me", token=made["ever"]).json()["expires_at"] is None
     assert revoke_token(store, "month", by=ANN, now=clock())
 

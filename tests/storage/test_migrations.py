@@ -18,7 +18,7 @@ from sqlmodel import SQLModel
 
 from tracking.errors import StoreUnusable
 from tracking.storage import database, engines, migrations
-from tracking.storage.integration.tables import DELIVERIES
+from tracking.storage.integration.tables import DELIVERIES, SUBSCRIPTIONS
 from tracking.storage.migrations import HEAD
 from tracking.storage.search.tables import SEARCH_TEXTS
 from tracking.storage.tables import OUTBOX
@@ -90,6 +90,25 @@ def test_what_waits_for_an_approval_is_not_let_go_by_going_back(empty_url: str) 
     on(empty_url, lambda connection: connection.execute(sa.update(OUTBOX).values(done=True)))
     on(empty_url, lambda connection: command.downgrade(config(connection), "0008"))
     assert on(empty_url, lambda connection: connection.execute(sa.text("SELECT done FROM outbox")).scalar())
+
+
+def test_encrypted_addresses_are_not_left_to_a_version_that_cannot_read_them(empty_url: str) -> None:
+    engines.migrate(empty_url)
+    row = {"name": "crm", "url": "https://crm.example.com/#encrypted", "sealed_url": "gAAAA", "created_at": NOW}
+    row |= {"event_types": [], "secrets": [], "state": "active", "state_at": NOW, "failures": 0}
+    row |= {"state_by": "ann", "created_by": "ann"}
+    on(empty_url, lambda connection: connection.execute(sa.insert(SUBSCRIPTIONS).values(row)))
+    with pytest.raises(CommandError, match=r"encrypted addresses of outgoing webhooks \(1\)"):
+        on(empty_url, lambda connection: command.downgrade(config(connection), "0011"))
+    assert engines.revision(empty_url) == HEAD
+    earlier = sa.update(SUBSCRIPTIONS).values(url="https://crm.example.com/hook", sealed_url=None)
+    on(empty_url, lambda connection: connection.execute(earlier))
+    for go, to in ((command.downgrade, "0011"), (command.upgrade, "head")):
+        on(empty_url, lambda connection, go=go, to=to: go(config(connection), to))  # type: ignore[misc]  # the loop's values
+    read = sa.select(SUBSCRIPTIONS.c.url, SUBSCRIPTIONS.c.receives_from)
+    assert tuple(on(empty_url, lambda connection: connection.execute(read).one())) == (
+        "https://crm.example.com/hook", NOW,
+    )  # fmt: skip
 
 
 def test_a_store_of_a_newer_version_is_left_as_it_is(empty_url: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tracking.api.callers.tokens import Caller
+from tracking.api.callers.tokens import Caller, ended_meanwhile
 from tracking.api.problems import Refusal, invalid
 from tracking.api.reading import Document, find_order, utc
 from tracking.api.service import Service
@@ -142,7 +142,7 @@ def _again(submission: Submission, before: Answered) -> tuple[int, Document]:
 
 def _count(connection: Connection, caller: Caller, now: datetime) -> None:
     if not tokens.count_act(connection, caller.token_id, now):
-        raise Refusal("unauthorized", "This token was revoked, or has expired.")
+        raise ended_meanwhile()
 
 
 def _place(

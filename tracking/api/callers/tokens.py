@@ -152,7 +152,7 @@ def check_counts(database: Database, caller: Caller, now: datetime) -> None:
     """Check that the token of somebody who waited counts still. Raises Refusal."""
     with database.read() as connection:
         if not tokens.counts(connection, caller.token_id, now):
-            raise _refusal("This token was revoked, or has expired.")
+            raise ended_meanwhile()
 
 
 def find_caller(database: Database, token: str, now: datetime) -> Caller:
@@ -168,6 +168,11 @@ def find_caller(database: Database, token: str, now: datetime) -> Caller:
     if row["expires_at"] is not None and row["expires_at"] <= now:
         raise _refusal(f"This token expired on {_iso(row['expires_at'])}: make another one.")
     return Caller(row["id"], row["name"], Access(row["access"]), row["created_at"], row["expires_at"])
+
+
+def ended_meanwhile() -> Refusal:
+    """The refusal of a token that counted when the request came, and counts no more."""
+    return _refusal("This token was revoked, or has expired.")
 
 
 def _refusal(detail: str) -> Refusal:
