@@ -1,5 +1,6 @@
 """Many rows at once: what they leave is what each of them leaves by itself, by a few statements."""
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,6 +17,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
 from tracking.storage.sqlite import many_rows
+from tracking.storage.sqlite.times import UtcDateTime
 from tracking.storage.tables import CALLBACKS, ORDERS
 
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -88,6 +90,41 @@ def test_rows_are_changed_by_a_few_statements_and_one_that_comes_twice_in_turn(
     assert notes == ("note 0", "note 1", "then")
     assert [list(each.items()) for each in documents[:2]] == [[("b", 0), ("a", 1)], [("b", 1), ("a", 1)]]
     assert [row[0] for row in content(store, ORDERS, "late_at")][:2] == [AT, AT]
+
+
+def a_value(column: sa.Column[Any], draw: random.Random) -> Any:
+    """One that the column may hold."""
+    if column.nullable and draw.random() < 0.3:
+        return None
+    if isinstance(column.type, UtcDateTime):
+        return AT + timedelta(microseconds=draw.randrange(10**12))
+    if isinstance(column.type, sa.JSON):
+        return draw.choice([{}, {"z": 1, "a": "ü"}, {"b": None}, [1, 2]])
+    if isinstance(column.type, sa.Integer | sa.Boolean):
+        return draw.randrange(2)
+    return draw.choice(["", "'\"%?", "ü", "17"])
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_each_column_holds_what_it_holds_where_rows_are_changed_one_by_one(
+    store: Database, planner: PlanningContext
+) -> None:
+    draw = random.Random(1)
+    for number in range(40):
+        parsed = shown(f"BLK-{number}", f"PO-{number}")
+        store.write(lambda connection, parsed=parsed: ingest.discover(connection, parsed, AT, AT, planner))  # type: ignore[misc]  # the default binds the loop's value
+    free = [column for column in ORDERS.c if not column.primary_key and column.name not in {"po_number", "provider_id"}]
+    every = [column.name for column in ORDERS.c]
+    for first in range(0, len(free), 9):
+        columns = free[first : first + 9]
+        rows = [
+            {"changed_id": row_id, **{each.name: a_value(each, draw) for each in columns}} for row_id in range(1, 41)
+        ]
+        assert counted(store, orders.UPDATE_ORDER, rows) == 2
+        together = content(store, ORDERS, *every)
+        for row in rows:
+            counted(store, orders.UPDATE_ORDER, [row])
+        assert content(store, ORDERS, *every) == together
 
 
 def test_rows_of_one_column_are_inserted_too(store: Database) -> None:
