@@ -505,7 +505,18 @@ def test_a_completion_is_told_as_the_window_it_lies_in(history: History, store: 
     history.complete("FT-1", minutes=10)
     view = verdicts.order_view(store, number, history.at)
     assert view.verdict == "Completed 10 s to 11 min after it was placed."
-    assert any("still open" in piece for piece in view.evidence)
+    assert "Previous poll, 10:00:10: still open." in view.evidence
+
+
+def test_an_answer_to_the_post_is_called_no_poll(history: History, store: Database) -> None:
+    number = history.place("FT-1")
+    history.accept("FT-1")
+    history.wait(minutes=10)
+    history.look("FT-1", "Completed")
+    evidence = verdicts.order_view(store, number, history.at).evidence
+    assert any("Confirmed by poll 1" in piece for piece in evidence)
+    assert not any("Previous poll" in piece for piece in evidence)
+    assert any("no poll found it open" in piece for piece in evidence)
 
 
 def test_a_look_after_the_end_is_not_the_one_that_found_it(history: History, store: Database) -> None:

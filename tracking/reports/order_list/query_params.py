@@ -69,7 +69,7 @@ class Reader:
 
     def time(self, name: str) -> datetime | None:
         """A day or a time, UTC where no zone is named."""
-        return self._parsed(name, _moment, "is no date; write 2026-01-31")
+        return self._parsed(name, _moment, "is no date or time; write 2026-01-31 or 2026-01-31T09:00:00Z")
 
     def money(self, name: str) -> int | None:
         """An amount, in minor units."""

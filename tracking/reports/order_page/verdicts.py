@@ -276,9 +276,17 @@ def _closed_verdict(order: Order, evidence: list[str]) -> tuple[str, list[str]]:
     if order.last_open_at is None or order.completed_after is None:
         first = clock(order.completed_by, order.created_at)
         return f"{order.state} some time before our first poll at {first}.", evidence
-    evidence.append(f"Previous poll, {clock(order.completed_after, order.created_at)}: still open.")
+    evidence.append(_last_sight(order, clock(order.completed_after, order.created_at)))
     took = between(order.completed_after - order.created_at, order.completed_by - order.created_at)
     return f"{order.state} {took} after it was placed.", evidence
+
+
+def _last_sight(order: Order, at: str) -> str:
+    """Who saw a closed order open last; `at` says when. That may be our own POST, whose answer is no poll."""
+    answer_at, open_at = order.accepted_at, order.last_open_at
+    if order.submission != Submission.ELSEWHERE and answer_at and open_at and open_at <= answer_at:
+        return f"Open at {at}, before the provider answered that it has the order; no poll found it open."
+    return f"Previous poll, {at}: still open."
 
 
 def _open_verdict(
