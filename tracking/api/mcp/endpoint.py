@@ -22,6 +22,7 @@ INSTRUCTIONS = (
     "What the console of Fulfillment Tracking knows of orders of gift cards. Everything reads, nothing acts. A state "
     f"is what is proven; `verdict` and `evidence` say by what. {NOTE}"
 )
+FIX = "Fix that and call again."  # what is said over HTTP names `problems`, which a tool's answer has none of
 
 
 def make_endpoint(service: Service) -> ASGIApp:
@@ -78,7 +79,7 @@ def _described(name: str) -> types.Tool:
 async def _use(service: Service, caller: Caller, asked: types.CallToolRequestParams) -> Document:
     tool, now = TOOLS.get(asked.name), service.clock()
     if tool is None:
-        raise Refusal("not-found", f"There are the tools {', '.join(TOOLS)}.")
+        raise Refusal("invalid", f"There are the tools {', '.join(TOOLS)}.")
     given = asked.arguments or {}
     return await service.counted(caller, lambda: use_tool(service, caller, tool, given, now))
 
@@ -89,5 +90,7 @@ def _result(document: Document) -> types.CallToolResult:
 
 
 def _failed(refusal: Refusal) -> types.CallToolResult:
-    text = f"{KINDS[refusal.kind].title}: {refusal.detail} {KINDS[refusal.kind].advice}"
+    kind = KINDS[refusal.kind]
+    advice = FIX if refusal.kind == "invalid" else kind.advice
+    text = f"{kind.title}: {refusal.detail.rstrip('.')}. {advice}"
     return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
