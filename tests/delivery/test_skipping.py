@@ -3,6 +3,7 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from outgoing import ANN, Outgoing, ScriptedPoster
@@ -80,3 +81,17 @@ def test_only_what_waits_and_is_not_being_sent_can_be_skipped_all_or_none(outgoi
         asked = [pool.submit(skipping.skip, outgoing.store, [2], WHY, by=ANN, now=outgoing.now) for _ in range(2)]
         assert sorted(each.result() for each in asked) == [0, 1]
     assert sum(row["kind"] == "webhook message skipped" for row in outgoing.rows(AUDIT_LOG)) == 1
+
+
+def test_what_arrives_though_it_was_skipped_meanwhile_is_called_delivered(outgoing: Outgoing) -> None:
+    class Hangs(ScriptedPoster):
+        async def post(self, target: Any, payload: str, headers: Any) -> Reply:
+            outgoing.clock.pass_by(minutes=5)  # beyond its lease: whoever sends it seems to be gone
+            await asyncio.to_thread(skipping.skip, outgoing.store, [1], WHY, by=ANN, now=outgoing.now)
+            return await super().post(target, payload, headers)
+
+    outgoing.subscribe()
+    outgoing.accepted()
+    outgoing.deliver(Hangs())
+    [row] = outgoing.rows()
+    assert (row["state"], row["settled_by"], row["settled_why"]) == ("delivered", None, None)

@@ -180,7 +180,10 @@ class Deliverer:
     def _record(
         self, connection: Connection, leased: Leased, reply: Reply, started_at: datetime, milliseconds: int, gone: bool
     ) -> None:
-        """Record the attempt; what was settled or given to another process meanwhile stays as it is."""
+        """Record the attempt; what was settled or given to another process meanwhile stays as it is.
+
+        But for what was skipped once its lease had ended, and has arrived all the same: it was delivered.
+        """
         now, row, delivery_id = self._clock(), leased.row, leased.row["id"]
         holder = deliveries.holder(connection, delivery_id)
         if holder is None:
@@ -190,7 +193,7 @@ class Deliverer:
         attempt = Attempt(number, started_at, milliseconds, **values)
         deliveries.record_attempt(connection, delivery_id, attempt)
         if reply.delivered or gone:
-            if holder["state"] == "waiting":
+            if holder["state"] == "waiting" or (reply.delivered and holder["state"] == "skipped"):
                 deliveries.settle(connection, delivery_id, "dropped" if gone else "delivered", now)
             if not gone:
                 subscriptions.note_success(connection, row["subscription_id"], now)

@@ -101,7 +101,8 @@ def record_attempt(connection: Connection, delivery_id: int, attempt: Attempt) -
 
 def settle(connection: Connection, delivery_id: int, state: str, now: datetime) -> None:
     """End the delivery: it was delivered, or is dropped."""
-    connection.execute(_UPDATE, {"changed_id": delivery_id, "state": state, "settled_at": now, **_UNLEASED})
+    settled = {"state": state, "settled_at": now, "settled_by": None, "settled_why": None}
+    connection.execute(_UPDATE, {"changed_id": delivery_id, **settled, **_UNLEASED})
 
 
 def try_again_at(connection: Connection, delivery_id: int, at: datetime) -> None:
