@@ -443,11 +443,14 @@ def test_what_could_not_be_counted_for_a_busy_store_is_counted_later(door: Door)
 STRANGER = ("POST", WEBHOOK_PATH + "x" * 43, b"")
 
 
-def test_a_flood_of_refusals_keeps_five_a_second_and_answers_all_alike(door: Door) -> None:
-    for source in range(3):
-        answers = door.call(*[STRANGER] * 10, source=f"192.0.2.{source}")
-        assert {answer.status_code for answer in answers} == {404}
-    assert len(door.rows()) == REFUSALS_STORED_PER_SECOND == 5
+def test_a_flood_of_refusals_keeps_five_a_second_and_answers_all_alike(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="tracking.webhooks.refusals"):
+        for source in range(3):
+            answers = door.call(*[STRANGER] * 10, source=f"192.0.2.{source}")
+            assert {answer.status_code for answer in answers} == {404}
+    assert len(door.rows()) == len(caplog.records) == REFUSALS_STORED_PER_SECOND == 5
     assert door.receiver.refused == 30
     door.clock.pass_by(seconds=1)
     door.call(*[STRANGER] * 10, source="192.0.2.0")

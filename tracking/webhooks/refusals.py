@@ -42,13 +42,13 @@ class RefusalLog:
         self._pending[rule] += 1
 
     async def record(self, refusal: CallbackRefused, source: str, *, method: str, size: int, now: datetime) -> None:
-        """Stores a refusal, where source and rate allow for it, and counts it in any case."""
+        """Stores and logs a refusal, where source and rate allow for it, and counts it in any case."""
         self.count(refusal.rule)
         if not self._limits.take(source, now):
             return
-        log.info("callback refused rule=%s reason=%r size=%d", refusal.rule, str(refusal), size)
         if not self._may_store(now):
             return
+        log.info("callback refused rule=%s reason=%r size=%d", refusal.rule, str(refusal), size)
         named = {name: scrub(value)[:LONGEST_NAME] for name, value in refusal.named.items() if value}
         values = {"reason": str(refusal), "rule": refusal.rule, "source": source or None}
         await self._write({**values, **named, "method": method[:10], "size": size}, now)
