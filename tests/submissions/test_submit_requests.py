@@ -24,6 +24,7 @@ from tracking.submissions import actions, catalog, results
 from tracking.submissions import files as uploads
 from tracking.submissions import submit as submissions
 from tracking.submissions.catalog import Catalog, parse_catalog
+from tracking.submissions.checks.findings import group_problems
 from tracking.submissions.files import CheckedFile
 from tracking.submissions.requests import read_request
 from tracking.team.imports.handing_in import submit_file
@@ -219,9 +220,12 @@ def test_a_file_that_cannot_be_read_says_why(data: bytes, told: str) -> None:
 
 
 def test_all_wrong_columns_are_told_at_once() -> None:
-    told = problems(read("PO,Typ,ProductId,Cost\nx,Links,CVS,1\n"))
+    checked = read("PO,Typ,ProductId,Cost\nx,Links,CVS,1\n")
+    told = problems(checked)
     assert len(told) == 4
     assert told[-1] == "row 1: the columns Type, Value, Quantity must be there"
+    grouped = {(group.text, group.places) for group in group_problems(checked.problems)}
+    assert ("the columns Type, Value, Quantity must be there", "row 1") in grouped  # the place in one column alone
 
 
 def test_a_character_that_is_not_utf8_is_found_by_its_row() -> None:

@@ -89,6 +89,8 @@ def group_problems(problems: Iterable[Problem]) -> list[ProblemGroup]:
 
 def _column(problem: Problem) -> str:
     """What a problem is about without which of many it is: a column, or a field in a JSON document."""
+    if problem.rows:
+        return problem.column
     return problem.column or _INDEX.sub("", problem.where).rpartition(".")[2]
 
 
