@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -346,16 +347,50 @@ def test_what_another_worker_polled_since_it_was_chosen_is_not_leased(watch: Pol
     assert asyncio.run(both()) == [0, 1]
 
 
-def test_answers_that_say_nothing_new_are_recorded_by_one_job(watch: PollingSetup) -> None:
+def test_answers_that_say_nothing_new_are_recorded_by_one_job(
+    watch: PollingSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch.know(*several(5, apart=1e6))
     watch.poll(seconds=60)
     jobs: list[Any] = []
     run = watch.store.run
-    watch.store.run = lambda job, **named: run(jobs.append(job) or job, **named)  # type: ignore[method-assign,func-returns-value]
+
+    def recorded(job: Any, **named: Any) -> Any:
+        jobs.append(job)
+        return run(job, **named)
+
+    monkeypatch.setattr(watch.store, "run", recorded)
     assert watch.poll(hours=1) == 5
     assert len(jobs) == 2, "one leases them, one records them"
     assert {row["looks"] for row in watch.rows()} == {3}
     assert verify.verify(watch.store) == []
+
+
+def test_answers_that_come_just_after_a_commit_share_the_next_one(
+    watch: PollingSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.know(*several(3, apart=1e6))
+    watch.poll(seconds=60)
+    now = watch.clock.pass_by(hours=1)
+    recording, commits = UnchangedAnswers(watch.store, watch.planner), list[list[int]]()
+    run = watch.store.run
+
+    def recorded(job: Any, *, orders: Sequence[int]) -> Any:
+        commits.append(list(orders))
+        return run(job, orders=orders)
+
+    monkeypatch.setattr(watch.store, "run", recorded)
+
+    async def one_after_another() -> None:
+        unchanged = Observation(Witness.POLL, now, now, Polled(None))
+        await recording.record(1, unchanged)
+        second = asyncio.create_task(recording.record(2, unchanged))
+        await asyncio.sleep(0)
+        await asyncio.gather(second, recording.record(3, unchanged))
+
+    asyncio.run(one_after_another())
+    assert commits == [[1], [2, 3]]
+    assert {row["looks"] for row in watch.rows()} == {3}
 
 
 def test_an_order_that_is_gone_takes_no_other_polls_record_with_it(watch: PollingSetup) -> None:

@@ -1,9 +1,7 @@
-"""Records polls whose answer was the one before: those that come while the store commits are recorded together."""
+"""Records polls whose answer was the one before: those that come while the store commits, or just after, together."""
 
-import asyncio
 import contextlib
-from collections.abc import Mapping
-from contextvars import Context
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Connection
@@ -14,6 +12,11 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.orders.observations import Observation
 from tracking.storage import orders
 from tracking.storage.database import Database
+from tracking.webhooks.batching import Batcher
+
+PAUSE_SECONDS = (
+    0.02  # from one commit to the next: nobody waits for what says nothing new, and each commit costs the same
+)
 
 
 class UnchangedAnswers:
@@ -21,36 +24,29 @@ class UnchangedAnswers:
 
     def __init__(self, database: Database, planner: PlanningContext) -> None:
         self._database, self._planner = database, planner
-        self._gathered: dict[int, Observation] = {}
-        self._next: asyncio.Task[dict[int, Exception]] | None = None
-        self._lock = asyncio.Lock()
+        self._batches = Batcher(self._record_batch, pause=PAUSE_SECONDS)
 
     async def record(self, order_id: int, observation: Observation) -> None:
         """Records what was seen of one order; returns once it is committed. Raises UnknownOrder and StoreError."""
-        self._gathered[order_id] = observation
-        # A context of its own: what it logs is about all of them, not about the order that came first.
-        self._next = self._next or asyncio.create_task(self._record_gathered(), context=Context())
-        failed = await asyncio.shield(self._next)  # whoever is cancelled leaves the others their commit
-        if order_id in failed:
-            raise failed[order_id]
+        if failed := await self._batches.submit((order_id, observation)):
+            raise failed
 
-    async def _record_gathered(self) -> dict[int, Exception]:
-        """Returns what failed, by order."""
-        async with self._lock:
-            gathered, self._gathered, self._next = self._gathered, {}, None
-            failed = await self._record(gathered)
-            if len(gathered) == 1 or not failed or any(isinstance(each, StoreBusy) for each in failed.values()):
-                return failed
-            for order_id in failed:  # one bad order must harm no other
-                failed = failed | await self._record({order_id: gathered[order_id]})
-            return failed
+    async def _record_batch(self, batch: Sequence[tuple[int, Observation]]) -> list[Exception | None]:
+        """Returns what failed of each, None for what did not."""
+        observations = dict(batch)
+        failed = await self._record(observations)
+        if len(observations) > 1 and not any(isinstance(each, StoreBusy) for each in failed.values()):
+            for order_id in list(failed):  # one bad order must harm no other
+                del failed[order_id]
+                failed |= await self._record({order_id: observations[order_id]})
+        return [failed.get(order_id) for order_id, _ in batch]
 
-    async def _record(self, gathered: Mapping[int, Observation]) -> dict[int, Exception]:
+    async def _record(self, observations: Mapping[int, Observation]) -> dict[int, Exception]:
         try:
-            job = partial(_observe_each, gathered=gathered, planner=self._planner)
-            return await self._database.run(job, orders=gathered)
+            job = partial(_observe_each, gathered=observations, planner=self._planner)
+            return await self._database.run(job, orders=observations)
         except Exception as exc:  # noqa: BLE001 - it goes to whoever waits
-            return dict.fromkeys(gathered, exc)
+            return dict.fromkeys(observations, exc)
 
 
 def _observe_each(
