@@ -73,6 +73,7 @@ class Alarms:
         self._taken: dict[tuple[str, Key], tuple[bool, Console]] = {}
         self._excused: set[tuple[str, Key, bool]] = set()
         self._copy: tuple[list[Any], ...] | None = None
+        self._taken_by_copy: dict[tuple[str, Key], tuple[bool, Console]] = {}
         self._turned, self._seen, self._were_late = 0.0, -1, False
 
     def steps(self) -> list[Step]:
@@ -97,6 +98,7 @@ class Alarms:
         elif what == "alerts copied":
             facts = raw.execute("SELECT * FROM facts WHERE key = 'alerts'").fetchall()
             self._copy = (raw.execute("SELECT * FROM alerts").fetchall(), facts)
+            self._taken_by_copy = dict(self._taken)
         elif self._copy is not None and alone:
             for console in self.world.consoles:
                 self.world._kill(console)
@@ -106,7 +108,7 @@ class Alarms:
                     raw.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
             # What was told after the copy may be told once more: nobody can know.
             self._excused = {(service, key, over) for service, key in self._taken for over in (False, True)}
-            self._taken.clear()
+            self._taken = dict(self._taken_by_copy)  # the copy knows of these, and tells of none of them again
 
     def notifier(self, console: "Console") -> Notifier:
         """What alerts in this process, as if on a machine of its own: no other can see whether it still lives."""
