@@ -5,8 +5,10 @@ would list every file there as a page of its own and run modules twice; with the
 happens, and `streamlit run dashboard.py` and `uvicorn dashboard:app` start the same thing.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from tracking.startup import garbage_collection_paused
+from tracking.startup import garbage_collection_paused, spare_once_started
 
 with garbage_collection_paused():
     from tracking import files
@@ -76,6 +78,14 @@ def start_backend() -> Backend:
         sys.exit(1)
 
 
+@contextlib.asynccontextmanager
+async def lifespan(application: Any) -> AsyncIterator[None]:
+    """Runs the backend, beside which the garbage collector holds up neither webhooks nor pages for long."""
+    async with backend.lifespan(application):
+        spare_once_started()
+        yield
+
+
 # Streamlit adds it for each run of a page and takes it away at the end of one, while others still import.
 sys.path.insert(0, str(HERE / "pages"))
 backend = start_backend()
@@ -85,7 +95,7 @@ routes = backend.routes(base_path)
 app = st.App(
     str(HERE / "pages" / "main.py"),
     routes=routes,
-    lifespan=backend.lifespan,
+    lifespan=lifespan,
     middleware=[
         Middleware(
             SecurityHeadersMiddleware, html=(Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")

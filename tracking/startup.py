@@ -1,13 +1,15 @@
 """Start: quicker imports and short pauses of the garbage collector afterwards; pandas imported at its first use."""
 
+import asyncio
 import contextlib
 import gc
 import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["garbage_collection_paused", "pd", "spare_long_lived"]
+__all__ = ["garbage_collection_paused", "pd", "spare_long_lived", "spare_once_started"]
 
+LATER_IMPORTS_SECONDS = 60  # by then all is imported that waits for its first use
 YOUNG_OBJECTS = 10_000  # made and not freed since the last collection: then comes the next
 
 if TYPE_CHECKING:
@@ -49,3 +51,9 @@ def spare_long_lived() -> None:
     gc.freeze()
     _, *older = gc.get_threshold()
     gc.set_threshold(YOUNG_OBJECTS, *older)
+
+
+def spare_once_started() -> None:
+    """Spare what lives now, and again what is imported later. For the event loop of a server that has started."""
+    spare_long_lived()
+    asyncio.get_running_loop().call_later(LATER_IMPORTS_SECONDS, spare_long_lived)

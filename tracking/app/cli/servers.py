@@ -19,9 +19,7 @@ from tracking.app.telemetry import logs
 from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError
 from tracking.settings.roles import Role
-from tracking.startup import spare_long_lived
-
-LATER_IMPORTS_SECONDS = 60  # by then all is imported that waits for its first use
+from tracking.startup import spare_once_started
 
 
 def worker_command(
@@ -87,8 +85,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and leave to the garbage collector what comes after that; what is imported later as well."""
         await super().startup(sockets)
-        spare_long_lived()
-        asyncio.get_running_loop().call_later(LATER_IMPORTS_SECONDS, spare_long_lived)
+        spare_once_started()
 
 
 def serve(application: ASGIApp, host: str, port: int, around: AbstractAsyncContextManager[None], what: str) -> None:
