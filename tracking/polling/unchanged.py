@@ -14,9 +14,8 @@ from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.webhooks.batching import Batcher
 
-PAUSE_SECONDS = (
-    0.02  # from one commit to the next: nobody waits for what says nothing new, and each commit costs the same
-)
+# From one commit to the next: nobody waits for what says nothing new, and a commit costs the same for one as for many.
+PAUSE_SECONDS = 0.02
 
 
 class UnchangedAnswers:
