@@ -1,9 +1,10 @@
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
+import virtual
 
 from tracking.webhooks.batching import Batcher
 
@@ -107,6 +108,59 @@ def test_what_arrives_turn_by_turn_is_let_in_where_that_is_asked_for(gather: flo
         return seen
 
     assert asyncio.run(run()) == batches
+
+
+def sizes(calls: int, *, gather: float, delays: Sequence[float]) -> list[int]:
+    """The sizes of the batches of some callers, of whom each has its next item so long after its last one."""
+    found: list[int] = []
+
+    async def work(items: list[int]) -> list[int]:
+        found.append(len(items))
+        await asyncio.sleep(0.1)
+        return items
+
+    async def story(_: virtual.VirtualLoop) -> None:
+        batcher = Batcher(work, gather=gather)
+
+        async def call(delay: float) -> None:
+            for item in range(calls):
+                await batcher.submit(item)
+                await asyncio.sleep(delay)
+
+        await asyncio.gather(*map(call, delays))
+
+    virtual.run(story)
+    return found
+
+
+def test_callers_that_come_again_at_once_share_a_batch_also_where_one_is_first() -> None:
+    # Without waiting for the others the quickest is alone in every second batch.
+    delays = [0.0] + [0.01] * 7
+    assert sizes(4, gather=1.0, delays=delays) == [8, 8, 8, 8]
+    assert sizes(2, gather=0.0, delays=delays) == [8, 1, 7]
+
+
+def test_callers_that_are_gone_are_waited_for_half_as_long_as_a_batch_takes() -> None:
+    async def story(loop: virtual.VirtualLoop) -> tuple[float, float]:
+        clock = loop.time
+
+        async def work(items: list[int]) -> list[int]:
+            await asyncio.sleep(0.2)
+            return items
+
+        batcher = Batcher(work, gather=10.0)
+        await asyncio.gather(*map(batcher.submit, range(8)))
+        began = clock()
+        await batcher.submit(1)  # seven others do not come
+        waited = clock() - began
+        await asyncio.sleep(0.2)
+        began = clock()
+        await batcher.submit(2)  # nobody is expected any more
+        return waited, clock() - began
+
+    waited, alone = virtual.run(story)
+    assert waited == pytest.approx(0.3, abs=0.01)
+    assert alone == pytest.approx(0.2, abs=0.01)
 
 
 def test_a_stream_without_end_is_cut_after_the_time() -> None:

@@ -4,6 +4,7 @@ Knows an event loop and nothing else. One batch at a time, so however much comes
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -13,14 +14,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TURNS_OF_AN_ARRIVAL = 2  # of the loop: one reads from the socket, the next runs the task that submits
+# Whose item is done often has the next one at once. Without waiting for these callers, the first of them to come again
+# is a batch by itself and all the others are the one after it, batch after batch.
+NEXT_WITHIN = 0.5  # of the time that the last batch took
 
 
 class Batcher(Generic[T, R]):
     """Does the work of many callers in batches of `most` items, with a `pause` in seconds from one to the next.
 
     `work` does one and returns a result for each item, in their order; what it raises goes to every caller of it.
-    Before a batch begins, what arrives just then is let in, for `gather` seconds at the most. No time is idled away by
-    that: a batch begins as soon as the loop has nothing new for it.
+    Before a batch begins, what arrives just then is let in, for `gather` seconds at the most, and after a batch the
+    callers that it had are waited for, for half the time that it took. What comes alone waits for nothing.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Batcher(Generic[T, R]):
         self._work, self._most, self._pause, self._gather = work, most, pause, gather
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._expected, self._expected_until, self._enough = 0, 0.0, asyncio.Event()
 
     @property
     def idle(self) -> bool:
@@ -44,6 +49,8 @@ class Batcher(Generic[T, R]):
         """Wait for the item's batch; returns its result. A caller that is cancelled takes nothing from the others."""
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
+        if len(self._waiting) >= self._expected:
+            self._enough.set()
         if self._task is None:
             # A context of its own: what it logs is about the whole batch, not about the item that came first.
             self._task = asyncio.create_task(self._run_batches(), context=Context())
@@ -73,9 +80,17 @@ class Batcher(Generic[T, R]):
             count = len(self._waiting)
             for _ in range(TURNS_OF_AN_ARRIVAL):
                 await asyncio.sleep(0)
+        until = min(end, self._expected_until)
+        if len(self._waiting) < self._expected and clock() < until:
+            self._enough.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._enough.wait()
 
     async def _run_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             results = await self._work([item for item, _ in batch])
         except asyncio.CancelledError:
@@ -87,6 +102,9 @@ class Batcher(Generic[T, R]):
                 if not done.done():
                     done.set_exception(exc)
             return
+        ended = clock()
+        self._expected = min(len(batch) + len(self._waiting), self._most)
+        self._expected_until = ended + NEXT_WITHIN * (ended - began)
         for (_, done), result in zip(batch, results, strict=True):
             if not done.done():
                 done.set_result(result)
