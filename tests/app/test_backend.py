@@ -342,8 +342,12 @@ def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(
             connection.execute(sa.update(ORDERS).where(ORDERS.c.po_number == f"po-{number}").values(lease))
 
     store.write(job)
+    for owner in (dead, alive):
+        store.write(partial(facts.beat, loop="poller", owner=owner, value={}, now=clock.now))
     make(Role.PAGES)._release_dead_leases()
     assert store.write(leases.lease_owners) == [alive]
+    # Half of what is due would be left to the dead one for as long as its heartbeat is believed.
+    assert store.write(facts.beating_owners) == {alive}
 
 
 def test_calls_of_orders_that_an_earlier_version_sent_are_known_by_their_address(
@@ -376,6 +380,8 @@ def test_the_loops_begin_and_end_with_the_application(make: Make, store: Databas
             while not await asyncio.to_thread(beating):  # noqa: ASYNC110 - the store tells nobody of what is written
                 await asyncio.sleep(0.002)
             during = len(asyncio.all_tasks())
+            assert await asyncio.to_thread(store.write, facts.beating_owners) == {backend._owner}
         return during - len(asyncio.all_tasks())
 
     assert asyncio.run(run()) > 0
+    assert store.write(facts.beating_owners) == set()  # nobody leaves any work to it

@@ -212,6 +212,7 @@ class Backend:
                 for loop in loops:
                     loop.cancel()
                 await asyncio.gather(*loops, return_exceptions=True)
+                await self._heartbeat.end()
                 await self._count()
 
     async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
@@ -388,8 +389,10 @@ class Backend:
 
     def _release(self, connection: Connection) -> None:
         owners = {*leases.lease_owners(connection), *deliveries.lease_owners(connection)}
+        owners |= facts.beating_owners(connection)
         dead = sorted(owner for owner in owners if leases.is_gone(owner, self._owner))
         if dead:
             leases.release_leases(connection, dead)
             deliveries.release_owners(connection, dead)
+            facts.withdraw_beats(connection, dead)
             log.info("took over leases=%d", len(dead))

@@ -1,12 +1,12 @@
 """Facts: store small values under a key, such as heartbeats, the catalog and the balance. Steps of a job."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, update
 
 from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.tables import FACTS, insert_for
@@ -67,6 +67,11 @@ SELECT_FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("
 SELECT_BALANCE_FOR_UPDATE = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == FactKey.BALANCE).with_for_update()
 SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("key")).with_for_update()
 
+_OF_HEARTBEATS = FACTS.c.key.startswith(HEARTBEAT, autoescape=True)
+_HEARTBEATS = select(FACTS.c.value).where(_OF_HEARTBEATS)
+_HEARTBEAT_KEYS = select(FACTS.c.key).where(_OF_HEARTBEATS).order_by(FACTS.c.key)
+_UPDATE_VALUE = update(FACTS).where(FACTS.c.key == bindparam("named"))
+
 
 def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
     """Store a small JSON value under the key, in place of the one before."""
@@ -108,6 +113,22 @@ def living_owners(heartbeat: Mapping[str, Any], now: datetime) -> dict[str, str]
     """The processes in which the loop of this heartbeat lives, each with the time of its last beat."""
     owners: Mapping[str, str] = heartbeat.get("owners", {})
     return {owner: at for owner, at in owners.items() if abs(now - datetime.fromisoformat(at)) <= LOOP_SILENT_AFTER}
+
+
+def beating_owners(connection: Connection) -> set[str]:
+    """The processes whose loops have beaten of late, also those that ended since without withdrawing that."""
+    return {owner for value in connection.execute(_HEARTBEATS).scalars() for owner in value.get("owners", ())}
+
+
+def withdraw_beats(connection: Connection, gone: Collection[str]) -> None:
+    """Take these processes out of all heartbeats: nobody is to leave any work to them."""
+    hold(connection)
+    for key in connection.execute(_HEARTBEAT_KEYS).scalars().all():
+        value = value_for_update(connection, key)
+        owners = value.get("owners", {})
+        if not owners.keys().isdisjoint(gone):
+            left = {owner: at for owner, at in owners.items() if owner not in gone}
+            connection.execute(_UPDATE_VALUE, {"named": key, "value": {**value, "owners": left}})
 
 
 @functools.cache
