@@ -12,7 +12,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.orders.observations import Observation
 from tracking.storage import orders
 from tracking.storage.database import Database
-from tracking.webhooks.batching import Batcher
+from tracking.storage.writing.batching import Batcher
 
 # From one commit to the next: nobody waits for what says nothing new, and a commit costs the same for one as for many.
 PAUSE_SECONDS = 0.02

@@ -27,8 +27,8 @@ from tracking.provider.client import Answer, Client
 from tracking.storage import orders, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
+from tracking.storage.writing.batching import Batcher
 from tracking.webhooks import address_book
-from tracking.webhooks.batching import Batcher
 
 log = logging.getLogger(__name__)
 

@@ -42,9 +42,9 @@ from tracking.provider.json_fields import digest_of
 from tracking.provider.webhook_bodies import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
+from tracking.storage.writing.batching import Batcher
 from tracking.tracing import Attribute, Step
 from tracking.webhooks import addresses, intake
-from tracking.webhooks.batching import Batcher
 from tracking.webhooks.intake import Received
 from tracking.webhooks.refusals import RefusalLog
 from tracking.webhooks.throttling import ReadSlots, source_of

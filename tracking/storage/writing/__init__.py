@@ -1,1 +1,1 @@
-"""What the one writer does with the jobs that have gathered: one transaction, cut where one of them fails."""
+"""How changes are written: items of many callers gathered into jobs, and jobs into transactions of the one writer."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import virtual
 
-from tracking.webhooks.batching import Batcher
+from tracking.storage.writing.batching import Batcher
 
 
 class Rounds:

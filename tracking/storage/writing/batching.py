@@ -1,6 +1,7 @@
-"""Batching: what is submitted while one batch is being done goes into the next, and each caller gets its own result.
+"""Batching: does the work of many callers together, one batch at a time, and gives each caller its own result.
 
-Knows an event loop and nothing else. One batch at a time, so however much comes, the work at once stays that of one.
+What arrives while one batch is being done waits for the next. For callers whose items become one job of the writer:
+webhook calls, answers to POSTs, unchanged polls. Knows an event loop, and no database.
 """
 
 import asyncio
@@ -14,17 +15,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TURNS_OF_AN_ARRIVAL = 2  # of the loop: one reads from the socket, the next runs the task that submits
-# Whose item is done often has the next one at once. Without waiting for these callers, the first of them to come again
-# is a batch by itself and all the others are the one after it, batch after batch.
+# A caller whose item is done often has the next one at once. Without a wait the first of them to come back would be a
+# batch by itself and all the others the next one, and so on for ever.
 NEXT_WITHIN = 0.5  # of the time that the last batch took
 
 
 class Batcher(Generic[T, R]):
     """Does the work of many callers in batches of `most` items, with a `pause` in seconds from one to the next.
 
-    `work` does one and returns a result for each item, in their order; what it raises goes to every caller of it.
-    Before a batch begins, what arrives just then is let in, for `gather` seconds at the most, and after a batch the
-    callers that it had are waited for, for half the time that it took. What comes alone waits for nothing.
+    `work` does a batch and returns a result for each item, in their order; what it raises goes to every caller in it.
+    Before a batch begins, items that are just arriving are let in, for `gather` seconds at the most. After a batch, its
+    callers are given half the time that it took to come with their next items. A caller alone waits for nothing.
     """
 
     def __init__(
