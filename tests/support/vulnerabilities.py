@@ -27,6 +27,8 @@ AUDIT = (
 # Known since 2020 to run code out of YAML (CVE-2020-14343): a service that does not report this one reports nothing.
 CONTROL = "pyyaml==5.3"
 
+NO_ANSWER = "audit: proves nothing, the vulnerability service gave no answer; ask again where the network leads to it"
+
 Ask = Callable[[Path], tuple[str, str]]
 
 
@@ -50,13 +52,14 @@ def verdict(pinned: Path, control: Path, asked: Ask = ask) -> tuple[int, list[st
     """The exit code and what to print, the figures last."""
     checked = audited(control, asked)
     if isinstance(checked, str):
-        return 1, [checked, "audit: proves nothing, the vulnerability service gave no answer"]
+        return 1, [checked, NO_ANSWER]
     if not any(package.get("vulns") for package in checked):
-        return 1, [f"audit: proves nothing, the vulnerability service does not know that {CONTROL} is vulnerable"]
+        why = f"audit: proves nothing, the vulnerability service does not know that {CONTROL} is vulnerable"
+        return 1, [*_unknown(checked), why]
     found = audited(pinned, asked)
     if isinstance(found, str):
-        return 1, [found, "audit: proves nothing, the vulnerability service gave no answer"]
-    unknown = [f"{package['name']}: {package['skip_reason']}" for package in found if "skip_reason" in package]
+        return 1, [found, NO_ANSWER]
+    unknown = _unknown(found)
     told = [
         f"{package['name']} {package['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'none'}"
         for package in found
@@ -66,6 +69,10 @@ def verdict(pinned: Path, control: Path, asked: Ask = ask) -> tuple[int, list[st
     if unknown:
         figures += "; of those this proves nothing"
     return int(bool(told or unknown or not found)), [*unknown, *told, figures]
+
+
+def _unknown(found: list[dict[str, Any]]) -> list[str]:
+    return [f"{package['name']}: {package['skip_reason']}" for package in found if "skip_reason" in package]
 
 
 def main(arguments: Sequence[str]) -> int:
