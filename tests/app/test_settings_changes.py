@@ -40,11 +40,36 @@ def test_only_what_changed_is_recorded(start: Any) -> None:
     assert start(FIRST, **ACCOUNT, api_access_token="one-kanari", roles="pages") is None
     detail = start(FIRST, **ACCOUNT, api_access_token="two-kanari", roles="pages", poll_floor=2)
     assert detail == {"changed": {"TRACKING_POLL_FLOOR": ["1.0", "2.0"]}, "secrets": ["TRACKING_API_ACCESS_TOKEN"]}
-    # Another process with other roles is compared with the last start, and from then on with its own.
-    other = {**ACCOUNT, "api_access_token": "two-kanari", "poll_floor": 2}
-    assert start(FIRST, **other, roles="poller")["changed"] == {"TRACKING_ROLES": ["pages", "poller"]}
-    assert start(FIRST, **other, roles="pages") is None
-    assert start(FIRST, **other, roles="poller") is None
+
+
+def test_roles_are_those_of_a_process_and_no_change(start: Any) -> None:
+    assert start(FIRST, roles="pages,poller,sender,webhooks") is None
+    assert start(FIRST, roles="poller,sender,webhooks") is None
+    assert start(FIRST, roles="pages,poller,sender,webhooks") is None
+    # What else differs from the last start is told of the first one, with whom it is compared; then it is its own.
+    assert start(FIRST, roles="poller", poll_floor=2) == {
+        "changed": {"TRACKING_POLL_FLOOR": ["1.0", "2.0"]},
+        "roles": "poller",
+        "compared_roles": "pages,poller,sender,webhooks",
+    }
+    assert start(FIRST, roles="poller", poll_floor=2) is None
+    assert start(FIRST, roles="pages,poller,sender,webhooks") is None
+    changed = {"changed": {"TRACKING_POLL_FLOOR": ["2.0", "1.5"]}}
+    assert start(FIRST, roles="poller", poll_floor=1.5) == changed
+
+
+def test_what_an_earlier_version_wrote_down_of_roles_is_no_change(start: Any, store: Database, now: datetime) -> None:
+    assert start(FIRST, roles="pages") is None
+
+    def earlier(connection: sa.Connection) -> None:
+        fact = facts.get_fact(connection, FactKey.SETTINGS)
+        assert fact is not None
+        fact.value["starts"]["pages"]["plain"]["roles"] = "pages"
+        facts.set_fact(connection, FactKey.SETTINGS, fact.value, now)
+
+    store.write(earlier)
+    assert start(FIRST, roles="pages") is None
+    assert start(FIRST, roles="poller") is None
 
 
 def test_a_secret_that_is_the_key_of_the_others_says_what_cannot_be_compared(start: Any) -> None:

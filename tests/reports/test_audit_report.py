@@ -155,6 +155,11 @@ def test_a_time_is_a_moment_or_a_length_before_now(now: datetime) -> None:
             {"changed": {"TRACKING_POLL_FLOOR": ["1.0", None]}, "secrets": ["TRACKING_CLAIMS_KEY"]},
             "Settings since the last start: TRACKING_POLL_FLOOR 1.0 → unset; TRACKING_CLAIMS_KEY changed",
         ),
+        (
+            AuditKind.SETTINGS_CHANGED,
+            {"changed": {"TRACKING_POLL_FLOOR": ["1", "2"]}, "roles": "poller", "compared_roles": "pages"},
+            "First start of a process with poller, set otherwise than the one with pages: TRACKING_POLL_FLOOR 1 → 2",
+        ),
         ("assigned", {"assignee": None}, "Assigned to nobody"),
         ("snoozed", {"until": "2026-11-24T09:00:00+00:00"}, "Snoozed until 2026-11-24 09:00:00"),
         ("exported", {"what": "orders", "selected": 2, "filter": {"min": 1250, "from": "2026-11-24T00:00:00+00:00"}},

@@ -2,6 +2,9 @@
 
 What a start leaves for the next one to compare with is a fact: values as text and, of secrets, an HMAC keyed with the
 webhook secret. Where that was replaced, it says of the other secrets that they cannot be compared.
+
+Roles belong to a process, not to the store: a worker beside a console changes nothing by having others. The first start
+of a process with its roles is held against the last start there was, and what differs is told as just that.
 """
 
 import hmac
@@ -28,8 +31,9 @@ _KEY_ITSELF = "the key"
 
 
 def record_changes(database: Database, settings: Settings, secrets: Sequence[str], now: datetime) -> None:
-    """Compare with the last start of a process with these roles, else with the last one, and record what changed.
+    """Compare with the last start of a process with these roles, else with the last one, and record what differs.
 
+    Where it was a process with other roles, the entry names both: it may go on as it is, and nobody changed anything.
     `secrets` are the webhook secrets, the first one in use. Nothing is recorded at the very first start.
     """
     role_names = ",".join(sorted(settings.roles))
@@ -40,7 +44,8 @@ def record_changes(database: Database, settings: Settings, secrets: Sequence[str
         audit_log.lock(connection, now)  # of two that start at once, the second compares with what the first left
         fact = facts.get_fact(connection, FactKey.SETTINGS)
         starts: dict[str, Any] = fact.value["starts"] if fact else {}
-        before = starts.get(role_names) or (starts.get(fact.value["last"]) if fact else None)
+        compared: str = role_names if role_names in starts or fact is None else fact.value["last"]
+        before = starts.get(compared)
         facts.set_fact(
             connection, FactKey.SETTINGS, {"last": role_names, "starts": starts | {role_names: current}}, now
         )
@@ -50,14 +55,20 @@ def record_changes(database: Database, settings: Settings, secrets: Sequence[str
         secret_names, unclear = _changed_secrets(before["tags"], settings, secrets)
         secret_names = [name for name in secret_names if name not in changed]
         if changed or secret_names or unclear:
-            detail = {"changed": changed or None, "secrets": secret_names or None, "not_comparable": unclear or None}
+            detail: dict[str, Any] = {
+                "changed": changed or None,
+                "secrets": secret_names or None,
+                "not_comparable": unclear or None,
+            }
+            if compared != role_names:
+                detail |= {"roles": role_names, "compared_roles": compared}
             audit_log.record_act(connection, Person(AT_START), AuditKind.SETTINGS_CHANGED, now, detail=detail)
 
     database.write(job)
 
 
 def _plain(settings: Settings) -> dict[str, str | None]:
-    names = [name for name in Settings.model_fields if name not in SECRETS]
+    names = [name for name in Settings.model_fields if name not in SECRETS and name != "roles"]
     values = {name: _text(getattr(settings, name)) for name in names}
     address = make_url(_with_whole_path(settings.database_url)).set(query={}).render_as_string(hide_password=True)
     return values | {"database_url": address[:LONGEST]}

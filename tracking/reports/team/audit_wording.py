@@ -138,7 +138,11 @@ def _settings(detail: _Detail) -> str:
     secrets = [f"{name} changed" for name in detail.get("secrets") or ()]
     unclear = detail.get("not_comparable") or ()
     more = [f"not comparable: {', '.join(unclear)}"] if unclear else []
-    return f"Settings since the last start: {'; '.join([*changed, *secrets, *more])}"
+    what = "; ".join([*changed, *secrets, *more])
+    if "roles" not in detail:
+        return f"Settings since the last start: {what}"
+    roles, others = (str(detail[name]).replace(",", ", ") for name in ("roles", "compared_roles"))
+    return f"First start of a process with {roles}, set otherwise than the one with {others}: {what}"
 
 
 def _numbers(detail: _Detail, *names: str) -> str:
