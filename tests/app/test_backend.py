@@ -3,7 +3,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,16 @@ from tracking.settings.roles import Role
 from tracking.settings.values import Settings
 from tracking.storage import facts, leases
 from tracking.storage.database import Database
-from tracking.storage.facts import LOOP_SILENT_AFTER
+from tracking.storage.facts import LOOP_SILENT_AFTER, FactKey
+from tracking.storage.integration import alerts
+from tracking.storage.retention import lease as removal
 from tracking.storage.sqlite import driver
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.sqlite.journal import keeps_wal
 from tracking.storage.tables import ORDERS
 from tracking.storage.team import approval_rule
 from tracking.webhooks import addresses
+from tracking.webhooks.receiver import RefusalRule
 
 SECRET = "hush-hush-hush-hush"
 HOST = socket.gethostname()
@@ -344,10 +347,55 @@ def test_a_start_frees_what_the_dead_of_this_host_held_and_nothing_else(
     store.write(job)
     for owner in (dead, alive):
         store.write(partial(facts.beat, loop="poller", owner=owner, value={}, now=clock.now))
-    make(Role.PAGES)._release_dead_leases()
+    hold_rights(store, dead, clock.now)
+    make(Role.PAGES)._take_over()
     assert store.write(leases.lease_owners) == [alive]
     # Half of what is due would be left to the dead one for as long as its heartbeat is believed.
     assert store.write(facts.beating_owners) == {alive}
+    assert rights_of(store, clock.now) == []
+    hold_rights(store, alive, clock.now)
+    make(Role.PAGES)._take_over()
+    assert rights_of(store, clock.now) == [alive, alive]
+
+
+def hold_rights(store: Database, owner: str, now: datetime) -> None:
+    """Has this owner tell of alerts, and remove what is old."""
+    lead = alerts.Lead(owner, now + timedelta(seconds=30))
+    store.write(lambda connection: alerts.store_lead(connection, lead, now))
+    store.write(lambda connection: removal.take_lease(connection, owner, now))
+
+
+def rights_of(store: Database, now: datetime) -> list[str]:
+    """Who tells of alerts and who removes what is old, where somebody does."""
+    with store.read() as connection:
+        lead = alerts.current_lead(connection)
+        return [*([lead.owner] if lead and lead.until > now else []), *removal.lease_owners(connection)]
+
+
+def test_an_end_gives_up_what_the_process_held_and_nothing_else(
+    make: Make, store: Database, planner: PlanningContext, clock: Clock
+) -> None:
+    backend = make(Role.WEBHOOKS)
+
+    def job(connection: sa.Connection) -> None:
+        for number, owner in enumerate([backend._owner, "elsewhere/1/x"]):
+            ingest.discover(connection, shown(f"BLK-{number}", f"po-{number}"), clock.now, clock.now, planner)
+            lease = {"lease_owner": owner, "lease_until": clock.now + timedelta(seconds=90)}
+            connection.execute(sa.update(ORDERS).where(ORDERS.c.po_number == f"po-{number}").values(lease))
+
+    async def run() -> None:
+        async with backend.lifespan(None):
+            await asyncio.to_thread(store.write, job)
+            await asyncio.to_thread(hold_rights, store, backend._owner, clock.now)
+            backend._findings.note("order", ["a kind of its own"], clock.now)
+            backend.receiver._refusals.count(RefusalRule.ANOTHER_ORDER)
+
+    asyncio.run(run())
+    assert store.write(leases.lease_owners) == ["elsewhere/1/x"]
+    assert rights_of(store, clock.now) == []
+    with store.read() as connection:  # what had gathered in memory
+        stored = {key: facts.get_fact(connection, key) for key in (FactKey.FINDINGS, FactKey.REFUSALS)}
+    assert all(stored.values()), stored
 
 
 def test_calls_of_orders_that_an_earlier_version_sent_are_known_by_their_address(

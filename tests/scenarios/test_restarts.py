@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from desk import Desk, Outcome, request
+from sqlalchemy import func, select
 from virtual import VirtualLoop, run
 
 from tracking.provider.call_log import ApiCallRecord, CallLog
 from tracking.storage import facts
+from tracking.storage.tables import EXCHANGES
 
 RATE = 5
 ORDERS = 8
@@ -66,6 +68,8 @@ def test_restarts_in_a_row_stay_within_the_budget_and_get_the_work_done(
     outcome, desk = run(main)
     assert outcome.problems == []
     assert most_in_a_second(at for at, _ in desk.left) <= RATE
+    with desk.store.read() as connection:  # those before an end, too
+        assert connection.execute(select(func.count()).select_from(EXCHANGES)).scalar_one() == len(desk.left)
     catalogues = [each for _, each in desk.left if each.path.startswith("/v1/Products")]
     assert len(catalogues) < RESTARTS / 2
 

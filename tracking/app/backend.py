@@ -7,13 +7,13 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
-from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
@@ -52,11 +52,11 @@ from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
 from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.settings.roles import Role
 from tracking.settings.values import Settings
-from tracking.storage import database, facts, leases
+from tracking.storage import database, facts
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.integration import deliveries
+from tracking.storage.maintenance.holdings import release_holdings, take_over
 from tracking.storage.retention.keeping import TURN_EVERY, Keeping
 from tracking.storage.team import approval_rule
 from tracking.submissions.sender import Sender
@@ -77,24 +77,8 @@ log = logging.getLogger(__name__)
 CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
 DRILL_EVERY = 3.0
+END_SECONDS = 3.0  # for each thing that is stored when the process ends
 LATER_LOGGERS_SECONDS = 60.0  # by then all is imported that waits for its first use
-
-
-def _hide_tokens(record: logging.LogRecord) -> bool:
-    """Hide webhook addresses, which are secrets, in the server's log of requests and in the sandbox's calls.
-
-    And what was asked for behind an address: a search for a person names them.
-    """
-    if isinstance(record.args, tuple):
-        parts = ((part, *str(part).partition("/webhooks/")) for part in record.args)
-        args = (f"{before}{WEBHOOK_PATH}..." if path else part for part, before, path, _ in parts)
-        record.args = tuple(_without_query(arg) for arg in args)
-    return True
-
-
-def _without_query(arg: object) -> object:
-    path, mark, _ = arg.partition("?") if isinstance(arg, str) and arg.startswith("/") else ("", "", "")
-    return f"{path}?..." if mark else arg
 
 
 class Backend:
@@ -132,8 +116,7 @@ class Backend:
             environment=environment_label(settings),
             folder=console_folder(),
         )
-        for name in ("uvicorn.access", "httpx"):
-            logging.getLogger(name).addFilter(_hide_tokens)
+        logs.hide_addresses()
         logging.getLogger("uvicorn.error").addFilter(REPEAT_FILTER)
         self._wakes: list[asyncio.Event] = []
         self._findings = Findings()
@@ -200,7 +183,7 @@ class Backend:
             await asyncio.to_thread(self._enforce_approvals)
             if self._demonstration is not None:
                 await self._demonstration.begin()
-            await asyncio.to_thread(self._release_dead_leases)
+            await asyncio.to_thread(self._take_over)
             await asyncio.to_thread(outgoing.add_hooks, self.database, self.settings, self.clock())
             loops = [asyncio.create_task(loop) for loop in await self._loops(stack, transport)]
             log.info("started roles=%s owner=%s", ",".join(sorted(self.settings.roles)), self._owner)
@@ -212,16 +195,19 @@ class Backend:
                 for loop in loops:
                     loop.cancel()
                 await asyncio.gather(*loops, return_exceptions=True)
-                await self._heartbeat.end()
-                await self._count()
+                await self._end("what this process holds", self._release_holdings)
+                await self._end("counts of the API", self._count)
 
     async def _loops(self, stack: contextlib.AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> list[Any]:
         roles = self.settings.roles
         working = bool(roles & {Role.WEBHOOKS, Role.POLLER, Role.SENDER})
         loops: list[Any] = [asyncio.to_thread(self._record_settings), run_loop("api", self._count, USE_FLUSH_SECONDS)]
         loops += [run_loop(*turn) for turn in self._notifier.turns]
-        loops += [run_loop("findings", self._store_findings, FINDINGS_EVERY)] if working else []
+        if working:
+            loops.append(run_loop("findings", self._store_findings, FINDINGS_EVERY))
+            stack.push_async_callback(self._end, "findings", partial(self._store_findings, ending=True))
         if Role.WEBHOOKS in roles:
+            stack.push_async_callback(self._end, "refused webhooks", self.receiver.flush)
             loops += [run_loop("receiver", self._receiver_beat, 2.0), asyncio.to_thread(self._add_missing_addresses)]
         if not roles & {Role.POLLER, Role.SENDER}:
             return loops
@@ -229,6 +215,7 @@ class Backend:
         call_log = CallLog(self.database)
         client = self._client = self.client(transport, call_log)
         stack.push_async_callback(client.aclose)
+        stack.push_async_callback(self._end, "API calls", call_log.flush)
         if (wait := await asyncio.to_thread(self._remaining_pause)) > timedelta():
             client.pause(wait.total_seconds())
         if self._demonstration is not None:
@@ -345,8 +332,19 @@ class Backend:
         await self._heartbeat.beat("webhooks", {"accepted": self.receiver.accepted, "refused": self.receiver.refused})
         await self.receiver.flush()
 
-    async def _store_findings(self) -> None:
-        await self._findings.flush(self.database, self.clock())
+    async def _store_findings(self, *, ending: bool = False) -> None:
+        await self._findings.flush(self.database, self.clock(), ending=ending)
+
+    async def _end(self, what: str, store: Callable[[], Awaitable[None]]) -> None:
+        """Store what would be lost with this process; where the store does not answer in time, that is logged."""
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await store()
+        except (StoreError, TimeoutError) as exc:
+            log.warning("%s: not stored at the end: %s", what, exc)
+
+    async def _release_holdings(self) -> None:
+        await self.database.run(lambda connection: release_holdings(connection, [self._owner], self.clock()))
 
     async def _count(self) -> None:
         """Store what was read by the API."""
@@ -380,19 +378,12 @@ class Backend:
         if (limit or Role.PAGES in self.settings.roles) and approval_rule.enforce(self.database, limit, self.clock()):
             log.warning("orders wait for a second operator's approval above: %s", limit or "no limit, none waits")
 
-    def _release_dead_leases(self) -> None:
-        """Release the leases of processes of this host that are gone."""
+    def _take_over(self) -> None:
+        """Release what processes of this host hold that are gone."""
         try:
-            self.database.write(self._release)
+            gone = self.database.write(lambda connection: take_over(connection, self._owner, self.clock()))
         except StoreError as exc:
-            log.warning("leases of dead processes stay until they end: %s", exc)
-
-    def _release(self, connection: Connection) -> None:
-        owners = {*leases.lease_owners(connection), *deliveries.lease_owners(connection)}
-        owners |= facts.beating_owners(connection)
-        dead = sorted(owner for owner in owners if leases.is_gone(owner, self._owner))
-        if dead:
-            leases.release_leases(connection, dead)
-            deliveries.release_owners(connection, dead)
-            facts.withdraw_beats(connection, dead)
-            log.info("took over leases=%d", len(dead))
+            log.warning("what dead processes hold stays until it ends by itself: %s", exc)
+            return
+        if gone:
+            log.info("took over from processes=%d", len(gone))

@@ -1,17 +1,13 @@
 """Heartbeats of a process's loops, by which /healthz and other processes see that it lives."""
 
-import logging
 import os
 import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from tracking.errors import StoreError
 from tracking.storage import facts
 from tracking.storage.database import Database
-
-log = logging.getLogger(__name__)
 
 BEAT_EVERY = timedelta(seconds=2)
 
@@ -41,11 +37,3 @@ class Heartbeat:
         value = {"pid": os.getpid(), "host": socket.gethostname()} | (details or {})
         await self._database.run(lambda connection: facts.beat(connection, name, self._owner, value, now))
         self.store_wrote_at = self._clock()
-
-    async def end(self) -> None:
-        """Withdraw the heartbeats of this process, whose loops have ended: what is due is not to be left to it."""
-        if self._stored:
-            try:
-                await self._database.run(lambda connection: facts.withdraw_beats(connection, {self._owner}))
-            except StoreError as exc:
-                log.warning("heartbeats are not withdrawn, and end by themselves: %s", exc)

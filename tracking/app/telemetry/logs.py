@@ -14,6 +14,8 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from tracking.settings.addresses import WEBHOOK_PATH
+
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 # They bring handlers and formats of their own.
@@ -52,11 +54,34 @@ def adopt_servers() -> None:
             logger.propagate = True
 
 
+def hide_addresses() -> None:
+    """Keep webhook addresses and what was searched for out of the lines about requests, from now on."""
+    for name in (_REQUESTS, "httpx"):
+        logging.getLogger(name).addFilter(_hide_tokens)
+
+
 @contextmanager
 def about(**what: str | None) -> Iterator[None]:
     """Bind what is dealt with, such as its `order`, to each line that is logged in the block."""
     with structlog.contextvars.bound_contextvars(**{name: value for name, value in what.items() if value}):
         yield
+
+
+def _hide_tokens(record: logging.LogRecord) -> bool:
+    """Hide webhook addresses, which are secrets, in the server's log of requests and in the sandbox's calls.
+
+    And what was asked for behind an address: a search for a person names them.
+    """
+    if isinstance(record.args, tuple):
+        parts = ((part, *str(part).partition("/webhooks/")) for part in record.args)
+        args = (f"{before}{WEBHOOK_PATH}..." if path else part for part, before, path, _ in parts)
+        record.args = tuple(_without_query(arg) for arg in args)
+    return True
+
+
+def _without_query(arg: object) -> object:
+    path, mark, _ = arg.partition("?") if isinstance(arg, str) and arg.startswith("/") else ("", "", "")
+    return f"{path}?..." if mark else arg
 
 
 def _add_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -51,12 +51,15 @@ class Findings:
             self._times[kind] = (first, now)
             self._counts[kind] += 1
 
-    async def flush(self, database: Database, now: datetime) -> None:
-        """Stores what is new, at once, and how often all came, once a minute. A kind nobody knew yet is logged."""
-        await self.sightings.flush(database, now)
+    async def flush(self, database: Database, now: datetime, *, ending: bool = False) -> None:
+        """Stores what is new, at once, and how often all came, once a minute. A kind nobody knew yet is logged.
+
+        All of it at once where the process is `ending`.
+        """
+        await self.sightings.flush(database, now, ending=ending)
         is_new = not self._counts.keys() <= self._stored
         age = None if self._stored_at is None else (now - self._stored_at).total_seconds()
-        if not self._counts or not (is_new or age is None or not 0 <= age < _STORED_EVERY):
+        if not self._counts or not (ending or is_new or age is None or not 0 <= age < _STORED_EVERY):
             return
         counts, self._counts = self._counts, Counter()
         try:

@@ -240,11 +240,14 @@ class Sightings:
         count = self._counts[sighting] = _Count(sighting, above, example)
         return count
 
-    async def flush(self, database: Database, now: datetime) -> None:
-        """Stores what is new, at once, and how often all came, once a minute; tells the log what nobody knew yet."""
+    async def flush(self, database: Database, now: datetime, *, ending: bool = False) -> None:
+        """Stores what is new, at once, and how often all came, once a minute; tells the log what nobody knew yet.
+
+        All of it at once where the process is `ending`.
+        """
         is_new = any(not count.flushed and count.total for count in self._counts.values())
         age = None if self._stored_at is None else (now - self._stored_at).total_seconds()
-        if not self._answers or not (is_new or age is None or not 0 <= age < STORED_EVERY):
+        if not self._answers or not (ending or is_new or age is None or not 0 <= age < STORED_EVERY):
             return
         taken, answers = list(self._taken()), self._answers
         totals = {count.sighting: count.total for count in self._counts.values()}

@@ -1,7 +1,7 @@
 """Alerts as they are stored, the lease of whoever tells of them, and what is snoozed. Steps of a job."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -87,6 +87,14 @@ def _lead(value: Mapping[str, Any]) -> Lead | None:
 def store_lead(connection: Connection, lead: Lead, now: datetime) -> None:
     """Store who tells of alerts, and what came of it."""
     facts.set_fact(connection, FactKey.ALERTS, lead.to_fact(), now)
+
+
+def release_lead(connection: Connection, owners: Collection[str], now: datetime) -> None:
+    """Let another process tell of alerts at once, where one of these owners does; what came of it so far stays."""
+    value = facts.value_for_update(connection, FactKey.ALERTS)
+    lead = _lead(value)
+    if lead is not None and lead.owner in owners and lead.until > now:
+        store_lead(connection, replace(lead, until=now), now)
 
 
 def unsettled(connection: Connection) -> list[Alert]:

@@ -34,6 +34,13 @@ def release_lease(connection: Connection, owner: str, now: datetime) -> None:
         facts.set_fact(connection, FactKey.RETENTION, rest, now)
 
 
+def lease_owners(connection: Connection) -> set[str]:
+    """Read who has the right to remove: one owner or none."""
+    stored = facts.get_fact(connection, FactKey.RETENTION)
+    owner = stored.value.get("owner") if stored else None
+    return {owner} if owner else set()
+
+
 def set_trouble(connection: Connection, trouble: str | None, now: datetime) -> None:
     """Store why nothing can be archived, for the pages; None once it can."""
     stored = facts.value_for_update(connection, FactKey.RETENTION)
