@@ -20,7 +20,7 @@ from tracking.storage.retention import archiving
 from tracking.storage.retention.archive_check import ArchivesElsewhere, check_archives
 from tracking.storage.retention.archive_file import ArchiveWriter, rows_of
 from tracking.storage.retention.archiving import Archived, Archiver
-from tracking.storage.retention.keeping import Keeping
+from tracking.storage.retention.cleanup import Cleanup
 from tracking.storage.retention.lease import take_lease
 from tracking.storage.retention.tables import ARCHIVES
 from tracking.storage.tables import EVENTS, LINES, ORDERS
@@ -246,10 +246,10 @@ def test_a_folder_that_cannot_be_written_is_shown_until_it_can(past: History, tm
     kept_for = past.database, timedelta()
     who: dict[str, Any] = {"owner": "loop", "clock": lambda: past.at}
     with pytest.raises(StoreUnusable):
-        asyncio.run(Keeping(*kept_for, **who, archive=tmp_path / "file").turn())
+        asyncio.run(Cleanup(*kept_for, **who, archive=tmp_path / "file").turn())
     [shown] = [one for one in components_of(past) if one.name == "Archive"]
     assert (shown.worrying, f"{tmp_path / 'file'} cannot be written" in shown.text) == (True, True)
-    asyncio.run(Keeping(*kept_for, **who, archive=tmp_path / "a").turn())
+    asyncio.run(Cleanup(*kept_for, **who, archive=tmp_path / "a").turn())
     names = [one.name for one in components_of(past)]
     assert ("Archive" in names, "Old logs removed" in names) == (False, True)
     assert past.database.write(lambda connection: take_lease(connection, "other", past.at)) is not None

@@ -57,7 +57,7 @@ from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
 from tracking.storage.maintenance.holdings import release_holdings, take_over
-from tracking.storage.retention.keeping import TURN_EVERY, Keeping
+from tracking.storage.retention.cleanup import TURN_EVERY, Cleanup
 from tracking.storage.team import approval_rule
 from tracking.submissions.sender import Sender
 from tracking.team import drills
@@ -236,8 +236,8 @@ class Backend:
         loops.append(JobLoop(runner, self._heartbeat, self.clock, timeout).run())
         if (days := self.settings.keep_days) is not None:
             who: dict[str, Any] = {"owner": self._owner, "clock": self.clock, "archive": self.settings.archive}
-            keeping = Keeping(self.database, timedelta(days=days), **who)
-            loops.append(run_loop("retention", keeping.turn, TURN_EVERY))
+            cleanup = Cleanup(self.database, timedelta(days=days), **who)
+            loops.append(run_loop("retention", cleanup.turn, TURN_EVERY))
         parts = self.database, client, self._planner
         discovery = Discovery(*parts, every=timedelta(seconds=self.settings.discover_every))
         if Role.POLLER in roles:

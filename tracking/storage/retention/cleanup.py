@@ -1,7 +1,7 @@
-"""Keeping: what is older than the setting leaves the store bit by bit, in one process at a time.
+"""Cleanup: removes what is older than TRACKING_KEEP_DAYS, in small steps, in one process of the store at a time.
 
-Each step is a small transaction of its own, with a pause after it, so that whatever else is written waits a few
-milliseconds for it. What was removed so far is a fact, for the pages and the metrics.
+Each step is a transaction of its own with a pause after it, so that other writes wait a few milliseconds at most. How
+much was removed so far is stored as a fact, for the pages and the metrics.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ TURN_EVERY = 60.0
 STEP_PAUSE = 0.05
 
 
-class Keeping:
-    """Removes what was quiet for longer than `keep`; orders are archived first where there is a folder for that."""
+class Cleanup:
+    """Removes what has been quiet for longer than `keep`; with a folder `archive`, orders are archived there first."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Keeping:
         self._archive = archive
 
     async def turn(self) -> None:
-        """Remove all that is old enough by now, step by step; nothing while another process does."""
+        """Remove all that is old enough by now, step by step; do nothing while another process does."""
         before = self._clock() - self._keep
         if self._archive is not None:
             if not await self._database.run(self._has_lease):
