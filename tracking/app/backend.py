@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from tracking.alerting.starting import make_notifier
+from tracking.alerting.setup import make_notifier
 from tracking.api.callers.use import FLUSH_SECONDS as USE_FLUSH_SECONDS
 from tracking.api.edge import Api, Assistants
 from tracking.app import embedded_sandbox, settings_changes

@@ -10,7 +10,7 @@ from tracking.alerting import listing, messages, snoozing
 from tracking.alerting.notifier import SEND_SECONDS
 from tracking.alerting.rules import ALL, RULES
 from tracking.alerting.services import INSTALL, SETTING, load_services
-from tracking.alerting.starting import origin_of
+from tracking.alerting.setup import origin_of
 from tracking.app.cli import options, output
 from tracking.app.cli.place import load_settings, open_store
 from tracking.app.environment import environment_label

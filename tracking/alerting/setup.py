@@ -1,4 +1,4 @@
-"""Starting: the notifier of a process, from its settings."""
+"""Makes the notifier of a process, and the name under which it sends, from the settings."""
 
 from collections.abc import Callable
 from datetime import datetime
