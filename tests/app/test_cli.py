@@ -27,7 +27,7 @@ from typer.testing import CliRunner, Result
 
 from tracking import ingest
 from tracking.app import folders
-from tracking.app.cli import output, place
+from tracking.app.cli import context, output
 from tracking.app.cli.main import app
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import Policy
@@ -914,7 +914,7 @@ def test_each_command_says_which_store_it_works_with_and_never_in_its_answer(run
 
 
 def test_the_password_of_a_server_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
-    place.print_store("postgresql+psycopg://ops:hush-hush@db.example.com/tracking")
+    context.print_store("postgresql+psycopg://ops:hush-hush@db.example.com/tracking")
     assert capsys.readouterr().err == "database: postgresql+psycopg://ops:***@db.example.com/tracking\n"
 
 
@@ -926,15 +926,15 @@ def test_from_elsewhere_the_store_is_that_of_the_console(
         (console / name).touch()
     monkeypatch.setattr(folders, "_PACKAGE", console / "tracking")
     monkeypatch.delenv("TRACKING_DATABASE_URL")
-    assert place.load_settings().database_url == f"sqlite:///{folder}/data/tracking.db", "the store itself is here"
+    assert context.load_settings().database_url == f"sqlite:///{folder}/data/tracking.db", "the store itself is here"
     shutil.rmtree(folder / "data")
-    assert place.load_settings().database_url == f"sqlite:///{console}/data/tracking.db"
+    assert context.load_settings().database_url == f"sqlite:///{console}/data/tracking.db"
     (console / ".env").write_text("TRACKING_DATABASE_URL=sqlite:///kept/other.db\nTRACKING_API_MAX_RATE=9\n")
-    loaded = place.load_settings()
+    loaded = context.load_settings()
     assert (loaded.database_url, loaded.api_max_rate) == (f"sqlite:///{console}/kept/other.db", 9)
     assert loaded.data_folder == console / "kept"
     (folder / ".env").write_text("TRACKING_DATABASE_URL=sqlite:///here.db\n")
-    loaded = place.load_settings()
+    loaded = context.load_settings()
     assert (loaded.database_url, loaded.api_max_rate) == (f"sqlite:///{folder}/here.db", 5)
 
 

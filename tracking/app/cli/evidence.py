@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from tracking.app.cli import options, output
+from tracking.app.cli.context import open_store
 from tracking.app.cli.orders import find_order
-from tracking.app.cli.place import open_store
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable

@@ -12,7 +12,7 @@ import typer
 
 from tracking.access import Person
 from tracking.app.cli import filter_options, options, output
-from tracking.app.cli.place import load_settings, open_store
+from tracking.app.cli.context import load_settings, open_store
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tracking.app.cli import output
+from tracking.app.cli.context import load_settings, open_store, print_store
 from tracking.app.cli.options import (
     AuditHeadOption,
     JsonFlag,
@@ -20,7 +21,6 @@ from tracking.app.cli.options import (
     record_export,
     time_option,
 )
-from tracking.app.cli.place import load_settings, open_store, print_store
 from tracking.app.demonstration import seeding
 from tracking.errors import StoreError
 from tracking.orders.observations import utc_now

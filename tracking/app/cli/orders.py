@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tracking.app.cli import filter_options, options, output
-from tracking.app.cli.place import enforce_approvals, load_settings, open_store, print_store
+from tracking.app.cli.context import enforce_approvals, load_settings, open_store, print_store
 from tracking.errors import NoStore, UnknownOrder
 from tracking.orders import wording
 from tracking.orders.model import State, is_open

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp
 
 from tracking.app.backend import Backend
 from tracking.app.cli import output
+from tracking.app.cli.context import load_settings, print_store
 from tracking.app.cli.options import HostOption, JsonFlag, SeedOption
-from tracking.app.cli.place import load_settings, print_store
 from tracking.app.telemetry import logs
 from tracking.app.web.connection_limits import limited
 from tracking.errors import Problem, SettingsError

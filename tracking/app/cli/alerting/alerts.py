@@ -12,7 +12,7 @@ from tracking.alerting.rules import ALL, RULES
 from tracking.alerting.services import INSTALL, SETTING, load_services
 from tracking.alerting.setup import origin_of
 from tracking.app.cli import options, output
-from tracking.app.cli.place import load_settings, open_store
+from tracking.app.cli.context import load_settings, open_store
 from tracking.app.environment import environment_label
 from tracking.app.folders import console_folder
 from tracking.errors import Problem, SettingsError

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tracking.app.cli import options, output
-from tracking.app.cli.place import load_settings, open_store
+from tracking.app.cli.context import load_settings, open_store
 from tracking.delivery import subscribing
 from tracking.delivery.signing import Secret, SecretCipher, SecretRefused, read_secret
 from tracking.delivery.subscribing import EVENT_TYPES, ORDER_TYPES, OVERLAP, NewHook

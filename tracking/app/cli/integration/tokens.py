@@ -17,7 +17,7 @@ from tracking.api.callers.tokens import (
     revoke_token,
 )
 from tracking.app.cli import options, output
-from tracking.app.cli.place import open_store
+from tracking.app.cli.context import open_store
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 

@@ -8,8 +8,8 @@ import typer
 from tracking.app.checks.registry import results_without_settings, run_checks
 from tracking.app.checks.results import CheckResult, Outcome
 from tracking.app.cli import output
+from tracking.app.cli.context import read_settings
 from tracking.app.cli.options import JsonFlag
-from tracking.app.cli.place import read_settings
 from tracking.app.folders import console_folder
 from tracking.errors import SettingsError
 

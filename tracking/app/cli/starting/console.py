@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from tracking import files
+from tracking.app.cli.context import load_settings, print_store
 from tracking.app.cli.output import print_stderr
-from tracking.app.cli.place import load_settings, print_store
 from tracking.app.folders import folder_of, launcher
 from tracking.errors import Problem, SettingsError
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tracking.app.cli import options, output
-from tracking.app.cli.place import open_store
+from tracking.app.cli.context import open_store
 from tracking.orders import wording
 from tracking.provider.json_fields import storable
 from tracking.reports.team import audit

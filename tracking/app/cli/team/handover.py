@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tracking.app.cli import options, output
-from tracking.app.cli.place import open_store
+from tracking.app.cli.context import open_store
 from tracking.orders.observations import utc_now
 from tracking.reports.team import handover, handover_wording
 
