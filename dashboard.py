@@ -29,7 +29,7 @@ with garbage_collection_paused():
     from tracking.app.web.sign_in_landing import SignInLandingMiddleware
     from tracking.errors import Problem, SettingsError, TrackingError
     from tracking.settings.loading import process_settings
-    from tracking.webhooks.entrance import Entrance
+    from tracking.webhooks.routing import WebhookRouter
 
 HERE = Path(__file__).resolve().parent
 
@@ -101,7 +101,7 @@ app = st.App(
             SecurityHeadersMiddleware, html=(Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")
         ),
         # What comes after it is for pages, and would take as long over a webhook as the receiver.
-        Middleware(Entrance, receiver=backend.receiver, bases=callback_bases(backend.settings, base_path)),
+        Middleware(WebhookRouter, receiver=backend.receiver, bases=callback_bases(backend.settings, base_path)),
         Middleware(
             page_access.PageAccessMiddleware,
             settings=backend.settings,

@@ -65,8 +65,8 @@ from tracking.team.imports import placing
 from tracking.team.job_runner import JobRunner
 from tracking.team.plans import Act
 from tracking.webhooks import address_book, addresses
-from tracking.webhooks.entrance import Entrance
 from tracking.webhooks.receiver import Receiver
+from tracking.webhooks.routing import WebhookRouter
 
 if TYPE_CHECKING:
     from tracking.sandbox.server import Sandbox
@@ -166,7 +166,7 @@ class Backend:
         application = Starlette(routes=self.routes(), lifespan=self.lifespan if lifespan else None)
         # A redirect would repeat the caller's Host, and tell some addresses below /webhooks from others.
         application.router.redirect_slashes = False
-        return Entrance(application, self.receiver, callback_bases(self.settings))
+        return WebhookRouter(application, self.receiver, callback_bases(self.settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tracking.webhooks.entrance import Entrance
+from tracking.webhooks.routing import WebhookRouter
 
 BASES = ("/webhooks/fulfillment", "/below/webhooks/fulfillment")
 
@@ -44,9 +44,9 @@ def ask(application: Any, kind: str, path: str, method: str) -> None:
 def test_the_receiver_is_asked_what_the_routes_would_ask_it(path: str, method: str) -> None:
     routed, straight, by_routes = Named(), Named(), Named()
     paths = [part for base in BASES for part in (base + "/{token}", base + "/{rest:path}")]
-    entrance = Entrance(Starlette(routes=[Route(each, by_routes) for each in paths]), straight, BASES)
+    router = WebhookRouter(Starlette(routes=[Route(each, by_routes) for each in paths]), straight, BASES)
     ask(Starlette(routes=[Route(each, routed) for each in paths]), "http", path, method)
-    ask(entrance, "http", path, method)
+    ask(router, "http", path, method)
     asked = [token or None for token in straight.tokens] + by_routes.tokens
     assert asked == routed.tokens
     assert not straight.tokens or path.rpartition("/")[0] in BASES
@@ -54,5 +54,5 @@ def test_the_receiver_is_asked_what_the_routes_would_ask_it(path: str, method: s
 
 def test_what_is_no_request_is_the_applications() -> None:
     application, receiver = Named(), Named()
-    ask(Entrance(application, receiver, BASES), "websocket", f"{BASES[0]}/token", "GET")
+    ask(WebhookRouter(application, receiver, BASES), "websocket", f"{BASES[0]}/token", "GET")
     assert (len(application.tokens), receiver.tokens) == (1, [])

@@ -1,7 +1,7 @@
-"""Entrance: hands a call of an order's address to the receiver, past the application's router and middlewares.
+"""Routing of webhook calls: straight to the receiver, past the router and the middlewares of the application.
 
-They would let it through as it is, and take as long over it as its body and its proof together; those of the pages
-take longer.
+None of those would change anything of such a call, and together they take as long as the receiver itself; those of the
+pages take longer.
 """
 
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Entrance:
-    """ASGI application or middleware: the receiver at `BASE/{token}`, by any method, the `application` elsewhere.
+class WebhookRouter:
+    """ASGI application or middleware: calls the receiver for `BASE/{token}`, by any method, else the `application`.
 
-    `bases` are the paths of the addresses without the token and the slash before it. What the application's routes say
-    of such a path is the same.
+    `bases` are the paths of webhook addresses, without the token and the slash before it. The application's own routes
+    lead there too; this is the quicker way.
     """
 
     def __init__(self, application: ASGIApp, receiver: ASGIApp, bases: Iterable[str]) -> None:
