@@ -125,7 +125,7 @@ def test_an_order_that_is_found_while_orders_are_saved_together_is_found_as_it_w
     together: Database, now: datetime
 ) -> None:
     def job(connection: Connection) -> list[int]:
-        with orders.together(connection):
+        with orders.deferred_writes(connection):
             for number in range(3):
                 text = f"note {number}"
                 ingest.record_note(connection, order_id, text=text, actor=None, now=now, acknowledges=False)

@@ -54,7 +54,7 @@ def _observe_each(
     missing: dict[int, Exception] = {order_id: UnknownOrder(str(order_id)) for order_id in gathered}
     read = orders.find_orders(connection, list(gathered))
     # One alone may be anything, such as an order that callbacks have waited for.
-    with orders.together(connection) if len(gathered) > 1 else contextlib.nullcontext():
+    with orders.deferred_writes(connection) if len(gathered) > 1 else contextlib.nullcontext():
         for stored in read:
             ingest.observe(connection, stored.id, gathered[stored.id], planner, stored=stored)
             del missing[stored.id]

@@ -71,8 +71,8 @@ _POLL_COLUMNS = ("id", "provider_id", "digest", "provider_created_at", "failures
 LEASE_POLLS = lease_rows(ORDERS.c.id, _POLL_DUE, (ORDERS.c.id,), [ORDERS.c[name] for name in _POLL_COLUMNS])
 _CREATED = select(ORDERS.c.provider_created_at).where(ORDERS.c.provider_created_at.between(*_BETWEEN))
 _facts_of = operator.attrgetter(*ORDER_FIELDS)
-_TOGETHER = "orders saved together"  # in a connection's `info`
-_Gathered = dict[tuple[Any, tuple[str, ...]], list[dict[str, Any]]]  # by statement and columns
+_DEFERRED = "deferred writes"  # in a connection's `info`
+_Deferred = dict[tuple[Any, tuple[str, ...]], list[dict[str, Any]]]  # by statement and columns
 CREATED_BETWEEN = _CREATED.order_by(ORDERS.c.provider_created_at).limit(bindparam("at_most"))
 
 
@@ -97,7 +97,7 @@ def find_order(
 
     Failing that, the one whose PONumber or provider's id differs in case alone; none where there are several.
     """
-    _write_gathered(connection)
+    _write_deferred(connection)
     ids = {"po_number": po_number, "provider_id": provider_id, "id": order_id}
     name = next((name for name, value in ids.items() if value is not None), "id")
     row = connection.execute(SELECT_ORDER_BY[name], {"wanted": ids[name]}).one_or_none()
@@ -215,11 +215,11 @@ def save_order(
         changed["event_count"], changed["quiet_since"] = count + len(log), events[-1].learned_at
         if stored.columns["events_removed"] == count:
             keep_facts(connection, stored.id, stored.order)
-        execute(connection, INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
+        write(connection, INSERT_EVENTS, [{"order_id": stored.id, **entry} for entry in log])
         if deliveries := notifications.deliveries_of(connection, stored.id, last, events, log, changed["head"]):
-            execute(connection, notifications.INSERT_DELIVERIES, deliveries)
+            write(connection, notifications.INSERT_DELIVERIES, deliveries)
     if changed:
-        execute(connection, UPDATE_ORDER, [{"changed_id": stored.id, **changed}])
+        write(connection, UPDATE_ORDER, [{"changed_id": stored.id, **changed}])
     if events and "late_at" in changed and changed["late_at"] <= events[-1].learned_at:
         late_orders.notify(connection, [stored.id], events[-1].learned_at)
     before = stored.order
@@ -230,35 +230,35 @@ def save_order(
 
 
 @contextlib.contextmanager
-def together(connection: Connection) -> Iterator[None]:
-    """Save the orders of the block at its end, with as few statements as that takes, or when one is found in it.
+def deferred_writes(connection: Connection) -> Iterator[None]:
+    """Write what `save_order` saves within the block at its end, many rows a statement.
 
-    Who reads in the block by other ways than `find_order` does not see what was saved in it.
+    `find_order` first writes what is deferred, so it finds what was saved; other reads within the block do not see it.
     """
     info = connection.info
-    info[_TOGETHER] = {}
+    info[_DEFERRED] = {}
     try:
         yield
-        _write_gathered(connection)
+        _write_deferred(connection)
     finally:
-        del info[_TOGETHER]
+        del info[_DEFERRED]
 
 
-def _write_gathered(connection: Connection) -> None:
-    if gathered := connection.info.get(_TOGETHER):
-        for (statement, _), rows in gathered.items():
+def _write_deferred(connection: Connection) -> None:
+    if deferred := connection.info.get(_DEFERRED):
+        for (statement, _), rows in deferred.items():
             many_rows.write(connection, statement, rows)
-        gathered.clear()
+        deferred.clear()
 
 
-def execute(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    """Run a statement that reads nothing; within a block of `together` at its end, with others like it."""
-    gathered: _Gathered | None = connection.info.get(_TOGETHER)
-    if gathered is None:
+def write(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    """Run a statement that returns nothing; within `deferred_writes` at the end of the block, with others like it."""
+    deferred: _Deferred | None = connection.info.get(_DEFERRED)
+    if deferred is None:
         connection.execute(statement, rows if len(rows) > 1 or statement is INSERT_EVENTS else rows[0])
         return
     for row in rows:
-        gathered.setdefault((statement, tuple(row)), []).append(row)
+        deferred.setdefault((statement, tuple(row)), []).append(row)
 
 
 def annotate_lines(connection: Connection, order_id: int, notes: Sequence[Mapping[str, Any]]) -> None:

@@ -92,7 +92,7 @@ def finish_outbox(
     """End the lease: done, or due again at `again_at`."""
     values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": error}
     values |= {"done": True} if again_at is None else {"next_attempt_at": again_at}
-    orders.execute(connection, UPDATE_OUTBOX, [{"changed_id": order_id, **values}])
+    orders.write(connection, UPDATE_OUTBOX, [{"changed_id": order_id, **values}])
 
 
 def interrupted_sends(connection: Connection, now: datetime) -> list[int]:

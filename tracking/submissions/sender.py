@@ -248,7 +248,7 @@ class Sender:
     def _record_results(self, connection: Connection, batch: Sequence[_Finished]) -> None:
         ids = [attempt.order_id for attempt, _, _ in batch]
         stored = {one.id: one for one in orders.find_orders(connection, ids, with_lines=True)}
-        with orders.together(connection):
+        with orders.deferred_writes(connection):
             for each in batch:
                 # What comes of the same order later in the batch has to find it as this result leaves it.
                 self._record_result(connection, each, stored.pop(each[0].order_id, None))
@@ -264,7 +264,7 @@ class Sender:
         po_numbers = {order_id: stored[order_id].order.po_number for order_id in sent}
         asked = {order_id: address for order_id, po in po_numbers.items() if (address := self._address(po))}
         address_book.store_addresses(connection, asked)
-        with orders.together(connection):
+        with orders.deferred_writes(connection):
             for order_id in sent:
                 observation = Observation(Witness.US, now, now, Attempted(numbers[order_id]))
                 ingest.observe(connection, order_id, observation, self._planner, stored=stored[order_id])

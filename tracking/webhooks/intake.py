@@ -47,7 +47,7 @@ def record(connection: Connection, received: Sequence[Received], now: datetime, 
         rows.append(_row(one, stored.id, now))
         reported = WebhookReported(one.call.provider_id, 0, completes=one.call.action in {None, FULFILLMENT_COMPLETE})
         claims.append((stored, Observation(Witness.WEBHOOK, now, now, reported)))
-    with orders.together(connection):
+    with orders.deferred_writes(connection):
         for stored, observation in claims:
             ingest.observe(connection, stored.id, observation, planner, stored=stored)
     inbox.record_webhook_calls(connection, rows)
