@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http import HTTPStatus
 from typing import ClassVar
 
 
@@ -136,6 +137,11 @@ class ProviderError(TrackingError):
     def __init__(self, message: str, *, status: int | None = None) -> None:
         self.status = status
         super().__init__(message)
+
+    @property
+    def is_server_error(self) -> bool:
+        """Whether the answer was a 5xx: whatever else is asked there fares no better at the moment."""
+        return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class NotSent(ProviderError, outcome="not sent"):

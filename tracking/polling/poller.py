@@ -38,7 +38,6 @@ LEASED_AHEAD = 16  # leased before there is a place for them, at most
 SWEEP_EVERY = timedelta(minutes=5)  # bounds what a webhook that never comes can cost
 SCARCE_AFTER = 1.0  # seconds a due poll may wait for its turn before calls count as scarce
 UNREACHABLE_PAUSE = timedelta(seconds=10)
-FAILING = 500  # this HTTP status and all above
 BOUNDS_PADDING = timedelta(seconds=1)
 
 
@@ -229,8 +228,8 @@ class Poller:
         try:
             page = await self._client.orders(page=1, size=list_pages.PAGE_SIZES[0], start=first, end=last)
         except (UnreadableAnswer, NotTheProvider) as exc:
-            if (exc.status or 0) >= FAILING:
-                raise  # whoever fails, single polls would fare no better
+            if exc.is_server_error:
+                raise  # single polls would fare no better
             settled, listed = set[str](), set[str]()
         else:
             settled = await list_pages.record_list_page(

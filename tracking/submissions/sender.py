@@ -42,7 +42,6 @@ LONGEST_PAGE_WAIT = timedelta(seconds=5)
 STORE_RETRY = 1.0
 RESULTS_AT_ONCE = 64
 HELD_UP = "sending was held up before the order left"
-FAILING = 500  # this HTTP status and all above
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +295,7 @@ class Sender:
                 wait = min(FIRST_UNSENT_WAIT * self._unsent_in_a_row, LONGEST_UNSENT_WAIT)
                 self._stop(wait)
                 return _Result(Unsent(str(error)), started_at, wait, stops=True)
-            case errors.NotTheProvider() if (error.status or 0) < FAILING:
+            case errors.NotTheProvider() if not error.is_server_error:
                 log.warning("sending pauses: %s", error)
                 self._unsent_in_a_row += 1
                 # Shorter than without a connection: a firewall may block some orders for what they hold, not others.
