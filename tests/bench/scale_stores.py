@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from search_index import catch_up
 from sqlalchemy import Connection, update
 
 from tracking.access import Person
@@ -18,7 +19,6 @@ from tracking.polling.learner import Learner
 from tracking.storage import counters, database, facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.search import indexing
 from tracking.storage.tables import ORDERS
 from tracking.storage.team import sightings
 from tracking.storage.team.audit_log import AuditKind, record_act
@@ -41,7 +41,7 @@ def store_of(folder: Path, orders: int, tell: Callable[[str], None]) -> Database
         store.close()
         unfinished.rename(file)
     store = database.connect(f"sqlite:///{file}")
-    indexing.catch_up(store.write, datetime.now(UTC))
+    catch_up(store.write, datetime.now(UTC))
     asyncio.run(_learn(store))
     return store
 

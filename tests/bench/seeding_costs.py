@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from one_by_one import store_one_by_one
+from search_index import catch_up
 from sqlalchemy import Connection
 
 from tracking.app.demonstration import seeding
@@ -17,7 +18,6 @@ from tracking.orders.model import Event, Order
 from tracking.storage import database
 from tracking.storage import orders as order_store
 from tracking.storage.database import Database
-from tracking.storage.search import indexing
 
 IN_BULK, ONE_BY_ONE = 3_000, 600  # orders
 TURNS = 2
@@ -61,7 +61,7 @@ def _one_by_one(store: Database, orders: int, now: datetime) -> None:
     rng = random.Random(1)
     for number, at in enumerate(seeding._placing_times(orders, DAYS, rng, now), 1):
         _store_history(store, make_history(number, at, rng, now), now)
-    indexing.catch_up(store.write, now)
+    catch_up(store.write, now)
 
 
 def _store_history(store: Database, history: History, now: datetime) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from fakes import line, request, shown
 from histories import find_order_id
+from search_index import catch_up
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -22,7 +23,7 @@ from tracking.reports.order_list.news import News, list_news
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
-from tracking.storage.search import indexing, matching
+from tracking.storage.search import matching
 from tracking.storage.search.tables import SEARCH_TEXTS
 
 Place = Callable[..., int]
@@ -169,7 +170,7 @@ def test_orders_that_are_not_looked_through_yet_are_found_by_their_ids_alone_and
     assert page.incomplete
     assert found(store, "PO-1", now) == ["po-1"]
     assert find_order_ids(store, "p0@example.com") == [1]
-    indexing.catch_up(store.write, now)
+    catch_up(store.write, now)
     assert found(store, "po-", now) == ["po-0", "po-1", "po-2"]
 
 

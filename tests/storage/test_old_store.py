@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from search_index import catch_up
 from test_migrations import config, on
 
 from tracking.reports.order_list import search
 from tracking.reports.order_list.filters import Filters
 from tracking.storage import database, engines
 from tracking.storage.maintenance import verify
-from tracking.storage.search import indexing
 from tracking.storage.sqlite.driver import dbapi
 from tracking.storage.tables import ORDERS
 
@@ -105,7 +105,7 @@ def test_the_people_of_an_old_store_are_found_however_written(old_url: str) -> N
     on(old_url, name_them)
     engines.migrate(old_url)
     store = database.connect(old_url)
-    indexing.catch_up(store.write, datetime.now(UTC))
+    catch_up(store.write, datetime.now(UTC))
     found = {text: search.orders_page(store, Filters(text=text), datetime.now(UTC)).total for text in WRITTEN_OTHERWISE}
     store.close()
     assert found == dict.fromkeys(WRITTEN_OTHERWISE, 1)

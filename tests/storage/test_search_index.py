@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from fakes import line, request, shown
+from search_index import catch_up
 from sqlalchemy import Connection
 from test_migrations import config, on
 
@@ -97,14 +98,14 @@ def test_sqlites_index_follows_in_groups_each_with_how_far_it_is(
         store.write(killed)
     with store.read() as connection:
         assert held(connection, "abc") == []
-    indexing.catch_up(store.write, now)
+    catch_up(store.write, now)
     with store.read() as connection:
         entered = held(connection, "abc")
         assert len(entered) == 4  # the last waits for another
         assert progress.load(connection).indexed == entered[-1]
     store.write(lambda connection: texts.remove_texts(connection, ids[0]))
     store.write(lambda connection: texts.replace_texts(connection, ids[1]))
-    indexing.catch_up(store.write, now)
+    catch_up(store.write, now)
     with store.read() as connection:
         assert len(held(connection, "abc")) == 4
         assert set(held(connection, "abc")) == set(connection.execute(sa.select(SEARCH_TEXTS.c.id)).scalars())
@@ -125,7 +126,7 @@ def test_older_orders_get_their_texts_in_steps_newest_first(
     assert store.write(lambda connection: indexing.step(connection, now))
     with store.read() as connection:
         assert 0 < progress.load(connection).older <= ids[-1]
-    indexing.catch_up(store.write, now)
+    catch_up(store.write, now)
     assert not store.write(lambda connection: indexing.step(connection, now))
     with store.read() as connection:
         by_age = connection.execute(sa.select(SEARCH_TEXTS.c.order_id).order_by(SEARCH_TEXTS.c.id)).scalars().all()
@@ -145,7 +146,7 @@ def test_a_store_of_an_earlier_version_knows_that_its_orders_have_no_texts(empty
     opened = database.connect(empty_url)
     with opened.read() as connection:
         assert progress.load(connection) == progress.Progress(older=2)
-    indexing.catch_up(opened.write, now)
+    catch_up(opened.write, now)
     assert stored(opened, 1)[0] == {"a", "cvs"}
     opened.close()
 
@@ -167,7 +168,7 @@ def test_no_letters_of_what_was_deleted_stay_in_the_index(
     name = {"DigitalDeliveryAddress": {"Email": "\u0449\u044e\u044d@example.com"}}
     order_id = place("po-1", line("CVS", 10, 1, **name))
     place("po-2")
-    indexing.catch_up(store.write, now)
+    catch_up(store.write, now)
     assert letters(store)
     store.write(lambda connection: texts.remove_texts(connection, order_id))
     store.write(indexing.forget_deleted)
@@ -196,7 +197,7 @@ def test_verify_tells_what_an_order_is_not_found_by_and_what_it_should_not_be(
     monkeypatch.setattr(indexing, "GROUP", 1)
     monkeypatch.setattr(checking, "ONE_IN", 1)
     order_id = place("po-1", line("CVS", 10, 1, ExternalId="row-1"))
-    indexing.catch_up(store.write, now)
+    catch_up(store.write, now)
     assert verify.verify(store) == []
     for values, difference in (
         ({"words": "po-1\ncvs"}, "po-1: the search lacks 1 of the texts it is found by"),

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from fakes import line, request, shown
+from search_index import catch_up
 from sqlalchemy import Connection
 
 from tracking import ingest
@@ -470,7 +471,7 @@ def test_no_byte_of_the_files_tells_who_was_erased(
     def bytes_of() -> bytes:
         return b"".join(part.read_bytes() for part in sorted(file.parent.glob(f"{file.name}*")))
 
-    indexing.catch_up(office.store.write, office.now)
+    catch_up(office.store.write, office.now)
     assert all(email.encode() in bytes_of() for email in people)
     for email in people[::23]:
         assert office.erase(email.upper()).lines == 1

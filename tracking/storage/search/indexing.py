@@ -5,7 +5,6 @@ SQLite's index follows the texts in groups: for each order by itself it would co
 is not in it yet is looked through directly. PostgreSQL keeps its index itself.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -98,12 +97,6 @@ def _add_older(connection: Connection, reached: progress.Progress, now: datetime
             connection.execute(_ENTER_INDEX, {"first": lowest, "last": lowest + len(rows) - 1})
     progress.store(connection, replace(reached, older=first), now)
     return True
-
-
-def catch_up(write: Callable[[Callable[[Connection], bool]], bool], now: datetime) -> None:
-    """Do all steps that are left, each by `Database.write`, where nobody else waits for the store."""
-    while write(lambda connection: step(connection, now)):
-        pass
 
 
 def forget_deleted(connection: Connection) -> None:
