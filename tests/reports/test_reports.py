@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracking import ingest
+from tracking.app.web.metrics import metrics_text
 from tracking.errors import UnknownOrder
 from tracking.forecasting.forecasts import Forecasts
 from tracking.orders import wording
@@ -233,6 +234,23 @@ def test_a_loop_that_was_never_seen_is_told_once_orders_wait_for_it(store: Datab
     silent = component(store, "Poller", later + timedelta(minutes=5))
     assert (silent.text, silent.worrying) == ("no heartbeat for 5 min", True)
     assert reports_health.health(store, later).silent == ("sender",)
+
+
+def test_a_loop_that_ended_is_not_called_running_however_lately_it_beat(store: Database) -> None:
+    for owner in "ab":
+        store.write(partial(facts.beat, loop="jobs", owner=owner, value={}, now=START))
+        store.write(partial(facts.beat, loop="poller", owner=owner, value={"left_out": 1200}, now=START))
+    soon, much_later = START + timedelta(seconds=5), START + timedelta(minutes=5)
+    store.write(partial(facts.withdraw_beats, gone={"a"}))
+    assert component(store, "Poller", soon).text == "running, 1,200 open orders only when planned"
+    assert reports_health.absent_loop(store, "jobs", soon) is None
+    store.write(partial(facts.withdraw_beats, gone={"b"}))
+    assert component(store, "Poller", soon).text == "stopped 5 s ago"
+    assert reports_health.health(store, soon).left_out == 0
+    assert "tracking_orders_not_weighed 0.0" in metrics_text(store, soon).decode()
+    assert str(reports_health.absent_loop(store, "jobs", soon)).startswith("no worker is running")
+    stopped = component(store, "Poller", much_later)
+    assert (stopped.text, stopped.worrying) == ("stopped 5 min ago", True)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from tracking.storage.database import Database
 from tracking.storage.facts import (
     FORECAST,
     LOOP_ALARM_AFTER,
-    LOOP_SILENT_AFTER,
+    Fact,
     FactKey,
     get_fact,
     heartbeat_key,
+    is_running,
     living_owners,
 )
 from tracking.storage.inbox import last_webhook_at
@@ -39,7 +40,7 @@ HOOKS_NAMED = 5
 # Every call is later. Without these words SQLite 3.53 reads them all with their bodies, and sorts them for the first.
 _BY_TIME = EXCHANGES.c.at > datetime(1970, 1, 1, tzinfo=UTC)
 _NEWEST_CALL = select(EXCHANGES.c.at).where(_BY_TIME).order_by(EXCHANGES.c.at.desc()).limit(1)
-_Facts = Mapping[str, tuple[datetime, dict[str, Any]]]
+_Facts = Mapping[str, Fact]
 # The loops by the names of their heartbeats, as people read them.
 _WORKERS = {"poller": "Poller", "sender": "Sender", "webhooks": "Webhook receiver"}
 
@@ -118,17 +119,11 @@ def balance(database: Database) -> Balance | None:
     return Balance(stored.at, stored.value.get("available_minor")) if stored else None
 
 
-def last_heartbeat(database: Database, role: str) -> datetime | None:
-    """Read when the loop (poller, sender, webhooks, jobs) last gave a sign of life; None if it never did."""
-    with database.read() as connection:
-        stored = get_fact(connection, heartbeat_key(role))
-    return stored.at if stored else None
-
-
 def absent_loop(database: Database, role: str, now: datetime) -> str | None:
     """Say that no worker is running that would do what comes next, and what starts one; None while one is."""
-    beat_at = last_heartbeat(database, role)
-    if beat_at is not None and now - beat_at <= LOOP_SILENT_AFTER:
+    with database.read() as connection:
+        beat = get_fact(connection, heartbeat_key(role))
+    if beat is not None and is_running(beat, now):
         return None
     what = "worker" if role == "jobs" else role
     return f"no {what} is running: start `tracking console`, or `tracking worker` for no pages"
@@ -136,7 +131,7 @@ def absent_loop(database: Database, role: str, now: datetime) -> str | None:
 
 def _facts(connection: Connection) -> _Facts:
     small = select(FACTS.c.key, FACTS.c.at, FACTS.c.value).where(FACTS.c.key.not_like(f"{FORECAST}%"))
-    return {row.key: (row.at, row.value) for row in connection.execute(small)}
+    return {row.key: Fact(row.at, row.value) for row in connection.execute(small)}
 
 
 def _time(value: Any) -> datetime | None:
@@ -268,23 +263,26 @@ def _overdue_roles(connection: Connection, now: datetime) -> set[str]:
 
 def _loop_status(role: str, facts: _Facts, overdue: Container[str], now: datetime) -> ComponentStatus:
     """Describe a loop. One that never ran worries nobody until it has work to do."""
-    name, at = _WORKERS[role], facts.get(heartbeat_key(role), (None,))[0]
-    if at is None:
+    name, beat = _WORKERS[role], facts.get(heartbeat_key(role))
+    if beat is None:
         waiting = role in overdue
-        return ComponentStatus(name, at, "not running, and orders are waiting" if waiting else "not running", waiting)
-    if now - at <= LOOP_SILENT_AFTER:
+        return ComponentStatus(name, None, "not running, and orders are waiting" if waiting else "not running", waiting)
+    at = beat.at
+    if is_running(beat, now):
         left_out = _left_out(facts, now) if role == "poller" else 0
         also = f", {left_out:,} open orders only when planned" if left_out else ""
-        number = len(living_owners(facts[heartbeat_key(role)][1], now))
+        number = len(living_owners(beat.value, now))
         several = f" in {number} processes" if number > 1 else ""
         return ComponentStatus(name, at, f"running{several}{also}")
-    return ComponentStatus(name, at, f"no heartbeat for {sentences.duration(now - at)}", now - at > LOOP_ALARM_AFTER)
+    ended = beat.value.get("owners") == {}  # it was withdrawn, by the process itself or by the next one
+    text = f"stopped {sentences.ago(at, now)}" if ended else f"no heartbeat for {sentences.duration(now - at)}"
+    return ComponentStatus(name, at, text, now - at > LOOP_ALARM_AFTER)
 
 
 def _left_out(facts: _Facts, now: datetime) -> int:
     """How many open orders the poller that is running left out when it last weighed them."""
-    at, value = facts.get(heartbeat_key("poller"), (None, {}))
-    return int(value.get("left_out", 0)) if at is not None and now - at <= LOOP_SILENT_AFTER else 0
+    beat = facts.get(heartbeat_key("poller"))
+    return int(beat.value.get("left_out", 0)) if beat is not None and is_running(beat, now) else 0
 
 
 def _webhook_alarm(facts: _Facts, now: datetime) -> SilenceAlarm | None:

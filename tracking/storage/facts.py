@@ -115,6 +115,13 @@ def living_owners(heartbeat: Mapping[str, Any], now: datetime) -> dict[str, str]
     return {owner: at for owner, at in owners.items() if abs(now - datetime.fromisoformat(at)) <= LOOP_SILENT_AFTER}
 
 
+def is_running(heartbeat: Fact, now: datetime) -> bool:
+    """Tell whether the loop of this heartbeat runs somewhere: it has beaten of late, and that was not withdrawn."""
+    if "owners" in heartbeat.value:
+        return bool(living_owners(heartbeat.value, now))
+    return now - heartbeat.at <= LOOP_SILENT_AFTER
+
+
 def beating_owners(connection: Connection) -> set[str]:
     """The processes whose loops have beaten of late, also those that ended since without withdrawing that."""
     return {owner for value in connection.execute(_HEARTBEATS).scalars() for owner in value.get("owners", ())}

@@ -128,7 +128,7 @@ def _work(connection: Connection, now: datetime) -> Iterable[Metric]:
     yield _gauge("tracking_orders_needing_decision", words, connection.execute(decisions).scalar_one())
     yield _gauge("tracking_looks_due", "Orders whose poll is due", connection.execute(due).scalar_one())
     poller = facts.get_fact(connection, facts.heartbeat_key("poller"))
-    left_out = int(poller.value.get("left_out", 0)) if poller else 0
+    left_out = int(poller.value.get("left_out", 0)) if poller and facts.is_running(poller, now) else 0
     yield _gauge(
         "tracking_orders_not_weighed", "Open orders beyond those that are weighed for a poll at once", left_out
     )
