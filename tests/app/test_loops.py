@@ -615,4 +615,8 @@ def test_housekeeping_makes_what_older_orders_are_found_by(
 def test_housekeeping_goes_on_when_the_provider_does_not(store: Database, provider: FakeProvider, clock: Clock) -> None:
     provider.will("products", OutcomeUnknown("no"))
     house = Housekeeping(store, provider, clock)
-    asyncio.run(until(lambda: fact(store, "client") == {"rate": 5} and fact(store, "balance") is not None, house.run()))
+    asyncio.run(
+        until(
+            lambda: (fact(store, "client") or {}).get("rate") == 5 and fact(store, "balance") is not None, house.run()
+        )
+    )

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from desk import Desk, Outcome, request
 from sqlalchemy import func, select
-from virtual import VirtualLoop, run
+from virtual import START, VirtualLoop, run
 
 from tracking.provider.call_log import ApiCallRecord, CallLog
 from tracking.storage import facts
@@ -116,3 +117,40 @@ def test_after_a_weekend_the_backlog_is_no_herd_and_new_orders_do_not_wait_for_i
     assert len(posted) == ORDERS
     assert max(posted) < timedelta(seconds=30)
     assert len(desk.left) < WAITING + 5 * ORDERS
+
+
+def test_calls_that_fail_do_so_until_one_is_answered_whoever_was_started_since(tmp_path: Path) -> None:
+    since = (START - timedelta(minutes=10)).isoformat()
+
+    async def main(loop: VirtualLoop) -> list[tuple[str | None, int]]:
+        desk = Desk(tmp_path, "normal", loop)
+        state = {"failing_since": since, "failures": 7, "last_error": "NotSent: no route"}
+        desk.store.write(lambda connection: facts.set_fact(connection, "client", state, loop.clock()))
+        said = []
+
+        async def look() -> None:
+            with desk.store.read() as connection:
+                client = facts.get_fact(connection, "client")
+            assert client is not None
+            said.append((client.value["failing_since"], client.value["failures"]))
+
+        answering = desk.backend.transport
+        assert answering is not None
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            if loop.now < 100:
+                raise httpx.ConnectError("no route", request=request)
+            return await answering.handle_async_request(request)
+
+        desk.backend.transport = httpx.MockTransport(answer)
+        async with desk.open():
+            await asyncio.sleep(20)
+            await look()
+            await asyncio.sleep(180)
+            await look()
+        return said
+
+    (failing_since, failures), after = run(main)
+    assert datetime.fromisoformat(str(failing_since)) == datetime.fromisoformat(since)
+    assert failures >= 7
+    assert after == (None, 0)

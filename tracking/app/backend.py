@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ from tracking.provider.call_log import FLUSH_SECONDS, ApiCallRecord, CallLog
 from tracking.provider.client import Client
 from tracking.provider.http.connection import check_environment
 from tracking.provider.http.findings import FINDINGS_EVERY, Findings
-from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
+from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.settings.roles import Role
 from tracking.settings.values import Settings
@@ -216,14 +216,13 @@ class Backend:
         client = self._client = self.client(transport, call_log)
         stack.push_async_callback(client.aclose)
         stack.push_async_callback(self._end, "API calls", call_log.flush)
-        if (wait := await asyncio.to_thread(self._remaining_pause)) > timedelta():
-            client.pause(wait.total_seconds())
+        client.resume(await asyncio.to_thread(self._client_state_before))
         if self._demonstration is not None:
             loops.append(self._demonstration.run())
         learner = Learner(self.database, self._planner.forecasts, self.clock, learns=Role.POLLER in roles)
         loops += [
             run_loop("call log", call_log.flush, FLUSH_SECONDS),
-            Housekeeping(self.database, client, self.clock, self.settings.balance_below).run(),
+            Housekeeping(self.database, client, self.clock, self.settings.balance_below, owner=self._owner).run(),
             self._learn(learner),
             run_loop("webhook silence", learner.check_silence, SILENCE_CHECK_EVERY),
             run_loop("late orders", learner.find_late_orders, LATE_CHECK_EVERY),
@@ -299,15 +298,13 @@ class Backend:
         deliverer = outgoing.make_deliverer(self.database, self.settings, self._owner, self.clock)
         await DeliveryLoop(deliverer, self._heartbeat, self.clock).run()
 
-    def _remaining_pause(self) -> timedelta:
-        """Read how long calls must still wait because the provider asked the process before to pause."""
+    def _client_state_before(self) -> Mapping[str, Any]:
+        """Read how the clients before this one fared: a pause holds, and calls fail until one is answered."""
         # No call leaves anyway before the store can count it.
         with contextlib.suppress(StoreError), self.database.read() as connection:
-            stored = facts.get_fact(connection, FactKey.API_CLIENT)
-            if stored is not None and (until := stored.value.get("paused_until")):
-                asked = datetime.fromisoformat(until) - self.clock()
-                return asked if asked <= timedelta(seconds=LONGEST_PAUSE) else timedelta()
-        return timedelta()
+            if stored := facts.get_fact(connection, FactKey.API_CLIENT):
+                return stored.value
+        return {}
 
     def client(self, transport: httpx.AsyncBaseTransport | None, call_log: CallLog) -> Client:
         """Build the client of the provider."""

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from tracking.app.drafts import delete_old_drafts
 from tracking.app.loops import run_loop
+from tracking.app.telemetry.client_states import with_state
 from tracking.errors import ProviderError
 from tracking.orders.policy.balance_threshold import BalanceThreshold
 from tracking.provider.client import Client
@@ -35,7 +36,7 @@ class Housekeeping:
     """Fetches the catalogue daily and the balance every minute, stores them and the client's state; ends drafts.
 
     Brings the search's texts and index up to the orders, step by step. Below `balance_below` the balance is little;
-    that is stored with it, for whoever shows it.
+    that is stored with it, for whoever shows it. `owner` names this process.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Housekeeping:
         client: Client,
         clock: Callable[[], datetime],
         balance_below: BalanceThreshold | None = None,
+        *,
+        owner: str = "",
     ) -> None:
         self._database = database
         self._client = client
         self._clock = clock
-        self._balance_below = balance_below
+        self._balance_below, self._owner = balance_below, owner
         self._due: dict[str, datetime] = {}
         self._offers_balance, self._lacking = True, False
         self._asked_at = clock()
@@ -109,7 +112,15 @@ class Housekeeping:
         self._due[key] = now + every
 
     async def _client_state(self) -> None:
-        await self._store(FactKey.API_CLIENT, self._client.status())
+        """Store the state of this process's client, and what the states of all of them come to."""
+        status, now = self._client.status(), self._clock()
+
+        def job(connection: Connection) -> None:
+            facts.hold(connection)
+            stored = facts.value_for_update(connection, FactKey.API_CLIENT)
+            facts.set_fact(connection, FactKey.API_CLIENT, with_state(stored, self._owner, status, now), now)
+
+        await self._database.run(job)
 
     async def _catalogue(self) -> None:
         self._lacking = False

@@ -58,7 +58,7 @@ class Recorder:
     """Hands each attempt that left to `record`, which must not raise; bodies are masked.
 
     `failing_since` and `last_error` say since when calls fail for reasons that are not one order's, and why the latest
-    did; `failures` counts them since.
+    did; `failures` counts them since. `answered_at`: when the latest call left that was answered.
     """
 
     def __init__(self, record: Callable[[ApiCallRecord], None], masker: SecretMasker) -> None:
@@ -66,13 +66,14 @@ class Recorder:
         self.failing_since: datetime | None = None
         self.last_error: str | None = None
         self.failures = 0
+        self.answered_at: datetime | None = None
 
     def note(self, call: ApiCall, error: BaseException | None, seconds: float) -> None:
         """Records an attempt that took so long and ended in this error, if any. One that never left is none."""
         if call.left_at is None:
             return
         if error is None or isinstance(error, _ANSWERS):
-            self.failing_since, self.failures = None, 0
+            self.failing_since, self.failures, self.answered_at = None, 0, call.left_at
         elif isinstance(error, ProviderError):
             self.failures += 1
             self.failing_since = self.failing_since or call.left_at

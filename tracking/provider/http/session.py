@@ -7,7 +7,7 @@ token was refused; whoever calls decides what to try again.
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -22,11 +22,11 @@ from tracking.provider.http.connection import HttpClients, no_connection
 from tracking.provider.http.findings import Findings, place_of
 from tracking.provider.http.recording import ApiCall, Recorder
 from tracking.provider.http.token import TokenRenewal
-from tracking.provider.json_fields import format_time
+from tracking.provider.json_fields import format_time, parse_time
 from tracking.provider.masking import SecretMasker
 from tracking.provider.rate_limit import LONGEST_BACKOFF, RateLimiter, parse_retry_after
 from tracking.provider.responses import Token, read_token
-from tracking.provider.shared_rate_limit import SharedRateLimit
+from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
 
 _T = TypeVar("_T")
 # Before there was a connection, and so nothing was sent; a ProxyError is the proxy's refusal to connect.
@@ -237,10 +237,26 @@ class ApiSession:
             "calls_in_the_last_minute": self._limiter.calls_in_last_minute(),
             "rate": self._limiter.rate,
             "paused_until": format_time(self._times.clock() + timedelta(seconds=pause)) if pause > 0 else None,
+            "answered_at": format_time(self._recorder.answered_at),
             "failing_since": format_time(self._recorder.failing_since),
             "failures": self._recorder.failures,
             "last_error": self._recorder.last_error,
         }
+
+    def resume(self, status: Mapping[str, Any]) -> None:
+        """Goes on from what `status` said of a session before: its pause, and that calls fail until one is answered.
+
+        A time that cannot be, as the clock was set back since, is passed over.
+        """
+        now = self._times.clock()
+        pause, since = (
+            parse_time(at) if (at := status.get(name)) else now for name in ("paused_until", "failing_since")
+        )
+        if timedelta() < pause - now <= timedelta(seconds=LONGEST_PAUSE):
+            self.pause((pause - now).total_seconds())
+        if since < now:
+            self._recorder.failing_since = since
+            self._recorder.failures, self._recorder.last_error = status.get("failures", 1), status.get("last_error")
 
     async def aclose(self) -> None:
         """Closes all connections; the session cannot be used any more."""
