@@ -33,7 +33,7 @@ MEANING = (
 def draw_filters() -> AuditFilters:
     """The filters, all of them in the address."""
     now = utc_now()
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="audit_filters"):
+    with elements.row_to_swipe("audit_filters"):
         who = _picked("Who", "person", audit.names(session.database()), "Anybody", wording.person, width=200)
         kind = _picked("What", "kind", list(audit.KINDS), "Anything", LABELS.get, width=190)
         order = _text("Order", "order", "Order", "PO number or provider ID of an order", width=190)
@@ -183,13 +183,13 @@ def draw_pages(page: audit.AuditPage) -> None:
 
 def draw() -> None:
     """The page."""
-    st.header("Audit log", anchor=False)
+    st.header("Audit log", anchor=False, help=MEANING)
     filters = draw_filters()
     page = audit.entries(session.database(), filters, below=address.number("below", digits=18))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         draw_export(filters)
         draw_head()
-        st.caption(MEANING, width="stretch")
+        st.space("stretch")
         place = st.container(width="content")
     if not page.entries:
         st.info("No entries match.", icon=":material/search_off:")

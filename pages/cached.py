@@ -58,9 +58,9 @@ def overview() -> reports.Overview:
     return _board(database_url())[0]
 
 
-def trend() -> figures.Trend:
-    """The five figures of the overview and their course over a day, of the same moment as `overview`."""
-    return _board(database_url())[1]
+def board() -> tuple[reports.Overview, figures.Trend]:
+    """The same with the five figures and their course over a day, of one moment."""
+    return _board(database_url())[:2]
 
 
 def lifecycle_now() -> Reading[lifecycle.Lifecycle]:

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 import arrival
 import navigation
@@ -95,6 +96,11 @@ def dialog(title: str, **settings: Any) -> Callable[[Callable[P, None]], Callabl
         return remembered
 
     return decorated
+
+
+def row_to_swipe(key: str) -> DeltaGenerator:
+    """A row that stays one where it is wider than the window, and is swiped: a phone shows what stands below it."""
+    return st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key=key)
 
 
 def redraw_page() -> None:

@@ -27,8 +27,8 @@ ROW_HEIGHT = 27
 
 
 def tools() -> Any:
-    """The row of a log's filters and buttons, beside one another as far as there is room."""
-    return st.container(horizontal=True, vertical_alignment="center", gap="small", key="log_filters")
+    """The row of a log's filters and buttons."""
+    return elements.row_to_swipe("log_filters")
 
 
 def picker(

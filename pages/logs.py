@@ -216,7 +216,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         format_func=SECTIONS.__getitem__,
         required=True,
         label_visibility="collapsed",
-        wrap=True,
+        wrap=False,
         **address.bound("what", section, "callbacks", resets=("bar",)),
     )
     if not (section == "calls" and "failed" in st.query_params):

@@ -82,7 +82,7 @@ def running_jobs() -> None:
     running = cached.running_jobs()
     if not running:
         return
-    with st.container(horizontal=True, gap="xsmall", width="content", key="running"):
+    with st.container(horizontal=True, gap="xsmall", key="running"):
         for job in running:
             done = job.total - job.waiting
             label = f"{job.person}: {job_words.naming(job.act, job.total)}, {100 * done // max(job.total, 1)} %"
@@ -93,32 +93,32 @@ def running_jobs() -> None:
 
 
 def head(filters: Filters, snapshot: Snapshot, problems: list[str]) -> None:
-    """The views; below them what filters the list, how it is sorted, and how many match as of when.
+    """The views; below them what can be done with the list, and how many match as of when, with what filters it.
 
     `problems`: what of the filter was left out.
 
-    The right end above the table stays free: the table's own buttons appear there.
+    On a phone the first two rows are swiped, so that the orders begin on its first screen. The right end above the
+    table stays free: the table's own buttons appear there.
     """
     orders_filters.views(filters)
     total = snapshot.page.total
-    text = orders_selection.number_of(snapshot)
-    meaning = f"{orders_filters.VIEW_MEANINGS[filters.view]} {KEYS}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list_head"):
+    with elements.row_to_swipe("list_head"):
         orders_filters.popover(filters)
         orders_filters.sorting(filters)
         orders_selection.export("Export", filters, "export", filters.view)
-        st.markdown(f"**{text}** as of {wording.clock(snapshot.at, snapshot.at)}", width="content", help=meaning)
-        news(snapshot)
-    # In a row of their own: what comes with the news moves none of them.
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
+        orders_saved.menu(filters)
         if total:
             orders_selection.select_all(snapshot, problems)
-        orders_saved.menu(filters)
-        running_jobs()
+    text = orders_selection.number_of(snapshot)
+    meaning = f"{orders_filters.VIEW_MEANINGS[filters.view]} {KEYS}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
+        st.markdown(f"**{text}** as of {wording.clock(snapshot.at, snapshot.at)}", width="content", help=meaning)
         orders_filters.switches(filters)
         orders_filters.show_chips(filters)
         if orders_filters.chips(filters) and total:
             st.button("Clear filters", key="clear", type="tertiary", on_click=orders_filters.clear)
+        news(snapshot)  # last: it comes and goes, and moves nothing here
+    running_jobs()
 
 
 def nothing(filters: Filters, *, incomplete: bool) -> None:
@@ -145,7 +145,7 @@ def filters_left() -> dict[str, str | list[str]]:
 def too_slow(filters: Filters) -> None:
     """What to do about a filter that takes too long: its parts to take away, and a span of time that is narrower."""
     orders_filters.views(filters)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list_head"):
+    with elements.row_to_swipe("list_head"):
         orders_filters.popover(filters)
         orders_filters.sorting(filters)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):

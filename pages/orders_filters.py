@@ -97,7 +97,7 @@ def _text_of(name: str) -> str:
 
 
 def views(filters: Filters) -> None:
-    """The views as one control, each with the number of its orders."""
+    """The views as one control, each with the number of its orders; swiped where the window is narrower."""
     try:
         counts = cached.view_counts(actors.name())
     except TooSlow:  # what each view holds is only said beside its name
@@ -112,7 +112,9 @@ def views(filters: Filters) -> None:
         for view in VIEWS
         if view not in SEEN_IF_ANY or view == filters.view or view not in counts or counts[view].orders
     ]
-    st.segmented_control("View", shown, format_func=label, required=True, label_visibility="collapsed", **bound)
+    st.segmented_control(
+        "View", shown, format_func=label, required=True, label_visibility="collapsed", wrap=False, **bound
+    )
 
 
 def _show_view() -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 import as_of
 import board_balance
@@ -13,6 +14,7 @@ import board_work
 import cached
 import elements
 import navigation
+import refreshed
 import show_me
 from charts import overview as charts
 from orders_filters import VIEW_MEANINGS
@@ -38,11 +40,8 @@ COUNT_HEIGHT, WALL_COUNT_HEIGHT, WALL_HEIGHT = 170, 188, 130
 VERDICT_WIDTH = 860  # pixels: beside it there is room for the buttons on a desk; on a phone they stand below
 
 
-@elements.live("3s", "verdict")
-def verdict() -> None:
+def _verdict(current: overview.Overview) -> None:
     """The state of things in a sentence, and the signs of life."""
-    _follow_demonstration()
-    current = cached.overview()
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="xxsmall", key="verdict"
     ):
@@ -71,9 +70,15 @@ def _signed(name: str, at: datetime | None) -> str:
 
 
 @elements.live("3s", "figures")
-def figures() -> None:
-    """The five counts with their course over a day."""
-    current, trend = cached.overview(), cached.trend()
+def figures(headline: DeltaGenerator) -> None:
+    """The sentence, in its place beside the buttons, and below it the five counts with their course over a day.
+
+    They are drawn together: each by itself would for seconds say another number than the other.
+    """
+    _follow_demonstration()
+    current, trend = cached.board()
+    with headline, refreshed.or_later():
+        _verdict(current)
     with st.grid(len(COUNTS), min_column_width=150, gap="xsmall", key="counts_grid"):
         for count in COUNTS:
             _count(current, trend, *count)
@@ -124,10 +129,13 @@ def _change(name: str, figure: Figure) -> Mapping[str, Any]:
 
 
 @elements.live("3s", "first_steps")
-def first_steps() -> None:
+def first_steps(headline: DeltaGenerator) -> None:
     """How to begin, in place of charts without content; until there is an order, wherever it was placed."""
-    if not cached.overview().empty:
+    current = cached.overview()
+    if not current.empty:
         st.rerun()
+    with headline, refreshed.or_later():
+        _verdict(current)
     with st.container(border=True, key="first_steps"):
         st.subheader("Start here", anchor=False)
         st.markdown(
@@ -155,15 +163,14 @@ with elements.error_box():
     except TooSlow:  # each part says so in its place, and tries again
         empty = False
 with st.container(horizontal=True, vertical_alignment="center", key="headline"):
-    with st.container(width="stretch" if ON_A_WALL else VERDICT_WIDTH):
-        verdict()
-    st.space("stretch")
+    place = st.container(width="stretch" if ON_A_WALL else VERDICT_WIDTH)
     if not ON_A_WALL:
+        st.space("stretch")
         if not empty and st.button(as_of.LABEL, key="as_of", icon=as_of.ICON, type="tertiary"):
             as_of.choose("overview.py", {})
         show_me.choices()
 if empty:
-    first_steps()
+    first_steps(place)
 else:
-    figures()
+    figures(place)
     board()

@@ -36,6 +36,9 @@ OF_THE_FRAMEWORK: dict[str, tuple[str, str]] = {
     "svg-img-alt": ("role-mark metric_chart", "the bars within a small chart of st.metric have no texts of their own"),
 }
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 22, 28)"}
+PHONE_WIDTH = 390
+FIRST_SCREEN = 600  # pixels from the top that a phone's browser shows beside its own bars
+FIRST_ROW = 60  # pixels from the top of a table to the end of its first row
 SHIFT_AT_MOST = 0.01
 WATCHED_SECONDS = 31  # some parts are drawn again every 30
 WATCH_SHIFTS = """() => { window.shifts = 0; new PerformanceObserver(list => {
@@ -97,6 +100,28 @@ def test_a_page_is_readable_for_everyone_by_day_and_by_night_and_on_a_phone(cont
         cut = page.locator(".st-key-counts").evaluate(CUT_IN_THE_ROW)
         assert cut == [], f"the row above {name} is cut at {width}"
         assert violations(page) == [], f"{name} at {width}, {scheme}"
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["orders", pytest.param("logs", marks=pytest.mark.long), pytest.param("audit", marks=pytest.mark.long)]
+)
+def test_a_phone_shows_the_first_row_of_a_list_on_its_first_screen_and_leads_to_every_view(
+    context: BrowserContext, name: str
+) -> None:
+    page = opened(context, name)
+    page.set_viewport_size({"width": PHONE_WIDTH, "height": 844})
+    table = page.get_by_test_id("stDataFrame").first
+    expect(table).to_be_visible()
+    page.wait_for_timeout(1_000)  # as above
+    settled(page)
+    box = table.bounding_box()
+    assert box is not None
+    assert box["y"] + FIRST_ROW < FIRST_SCREEN
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
+    if name == "orders":
+        page.get_by_role("radio", name="Already complete").click()
+        expect(page).to_have_url(re.compile("view=found"))
     page.close()
 
 

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -99,6 +100,24 @@ def test_the_overview_shows_its_verdict_and_its_counts_with_the_way_to_their_ord
     assert not row.caption, "there is no room for so long a value"
     assert row.page_link[0].proto.help == "Refused by the provider, worth 10\\.00 \\(currency unknown\\)"
     assert any("n = 1" in caption.value for caption in app.caption)
+
+
+def test_the_sentence_and_the_counts_are_of_one_reading_however_fast_the_orders_change(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.place("A-1")
+    read, numbers = cached._board, itertools.count(1)
+
+    def board(url: str) -> Any:
+        (current, trend, lifecycle), number = read(url), next(numbers)
+        decisions = replace(trend.needs_decision, now=number)
+        return replace(current, verdict=f"{number} to decide"), replace(trend, needs_decision=decisions), lifecycle
+
+    monkeypatch.setattr(cached, "_board", board)
+    app = visit()
+    [decisions] = [metric.value for metric in app.metric if metric.label == "Needs a decision"]
+    assert app.header[0].value.endswith(f" {decisions} to decide")
+    assert card(app, "headline").header, "it stands beside the buttons"
 
 
 @pytest.mark.parametrize("span", ["24h", "30d"])
@@ -250,9 +269,9 @@ def test_a_change_of_thousands_has_its_separators(
 ) -> None:
     history.place("A-1")
     visit()
-    trend = cached.trend()
+    current, trend = cached.board()
     grown = replace(trend, open=replace(trend.open, change=3068), late=replace(trend.late, change=-1200))
-    monkeypatch.setattr(cached, "trend", lambda: grown)
+    monkeypatch.setattr(cached, "board", lambda: (current, grown))
     deltas = [metric.delta for metric in visit().metric]
     assert "3,068" in deltas
     assert "-1,200" in deltas
