@@ -42,7 +42,11 @@ def test_head_is_get_without_a_body_and_other_methods_are_named(history: History
     for path, allowed in (
         ("/api/v1/orders", "GET, HEAD, POST"),
         ("/api/v1/me", "GET, HEAD"),
-        ("/api/v1/orders/x/check", "GET, HEAD, POST"),
+        ("/api/v1/orders/x", "GET, HEAD"),
+        ("/api/v1/orders/x/y", "GET, HEAD"),
+        ("/api/v1/orders/x/lines", "GET, HEAD"),
+        ("/api/v1/orders/x/check", "POST"),
+        ("/api/v1/orders/x/y/check", "POST"),
     ):
         refused = ask(path, "DELETE")
         assert (refused.status_code, refused.headers["allow"]) == (405, allowed)

@@ -4,11 +4,12 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import httpx
 import pytest
-from processes.children import Child, Nursery, free_port, provider_settings
+from processes.children import Child, Nursery, free_port, provider_settings, until
 from processes.over_http import rows, store_of
 
 from tracking.access import Access, Person
@@ -21,42 +22,51 @@ PLACED, CLIENTS, KILLS = 160, 4, 3
 
 def _answers(url: str, token: str, keys: list[str], known: dict[str, Any]) -> None:
     """Submits each order under its key, until nobody answers any more."""
-    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=10) as client:
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60) as client:
         for key in keys:
             line = {"ProductId": "CVS", "Value": 10, "Quantity": 1}
+            request = client.build_request(
+                "POST",
+                f"{url}/api/v1/orders",
+                json={"Type": "Links", "LineItems": [line]},
+                headers={"Idempotency-Key": key},
+            )
             try:
-                answer = client.post(
-                    f"{url}/api/v1/orders",
-                    json={"Type": "Links", "LineItems": [line]},
-                    headers={"Idempotency-Key": key},
-                )
+                while (answer := client.send(request)).status_code == 429:
+                    time.sleep(float(answer.headers["retry-after"]))
             except httpx.TransportError:
                 return
-            if answer.status_code == 429:
-                time.sleep(float(answer.headers["retry-after"]))
-                answer = client.send(answer.request)
             assert answer.status_code == 201, answer.text
             assert known.setdefault(key, answer.json()) == answer.json(), "another answer to the same request"
 
 
-def _lives(children: Nursery) -> Iterator[Child]:
-    """One worker after the other, each killed within a second but for the last."""
+def _kill(life: Child, known: dict[str, Any], number: int) -> None:
+    """Kills the life with that number within its share of the answers, however fast the machine is."""
+    chosen, share = random.Random(number), PLACED // (KILLS + 1)
+    least = number * share + chosen.randint(5, share // 2)
+    until(f"{least} answers", lambda: len(known) >= least, within=120, every=0.005)
+    time.sleep(chosen.uniform(0, 0.05))  # not always right after an answer
+    life.kill()
+
+
+def _lives(children: Nursery, known: dict[str, Any]) -> Iterator[Child]:
+    """One worker after the other, each killed while it answers but for the last."""
     nowhere = provider_settings(f"http://127.0.0.1:{free_port()}")
     for number in range(KILLS + 1):
         life = children.worker(nowhere | {"ROLES": "poller"}).ready()
         if number < KILLS:
-            threading.Timer(random.Random(number).uniform(0.3, 1.0), life.kill).start()
+            threading.Thread(target=_kill, args=(life, known, number)).start()
         yield life
 
 
 @pytest.mark.long
 def test_what_is_repeated_under_its_key_is_one_order_whatever_was_killed(children: Nursery) -> None:
-    lives = _lives(children)
-    first = next(lives)
     known: dict[str, Any] = {}
+    lives = _lives(children, known)
+    first = next(lives)
     with store_of(children.database_url) as store:
         token = make_token(store, "killed", Access.OPERATOR, by=Person("ann"), now=utc_now())
-        for life in (first, *lives):
+        for life in chain((first,), lives):  # the next one starts once the one before it was killed
             keys = [[f"key-{number}" for number in range(client, PLACED, CLIENTS)] for client in range(CLIENTS)]
             threads = [threading.Thread(target=_answers, args=(life.url, token, mine, known)) for mine in keys]
             for thread in threads:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -71,13 +72,14 @@ def make_application(service: Service) -> FastAPI:
 def _http_refusal(routers: Iterable[APIRouter], request: Request, status: int) -> Refusal:
     if status != 405:
         return Refusal("no-such-address", "Nothing is at this address.")
-    methods = {
-        method
+    routes = [
+        route
         for router in routers
         for route in router.routes
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in getattr(route, "methods", None) or ()
-    }
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    # The first is what the address is described as; by others it may be an order that has slashes in its PO number.
+    methods = {method for route in routes if route.path == routes[0].path for method in route.methods or ()}
     allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
     return Refusal("method-not-allowed", f"This address takes {allowed}.", headers={"Allow": allowed})
 
