@@ -11,8 +11,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tracking.orders.model import Event, Witness
 from tracking.storage import database
 from tracking.storage.database import Database
 from tracking.storage.maintenance import verify
+from tracking.storage.search import indexing
+from tracking.storage.search.texts import add_texts, stored_rows
 from tracking.storage.tables import COUNTERS, EVENTS, LINES, ORDERS
 
 EVENTS_WANTED = 1_000_000
@@ -66,9 +69,16 @@ def _repeat(store: Database, times: int) -> None:
             more_lines += [line | {"order_id": key} for line in lines[order["id"]]]
             more_events += [entry | {"order_id": key} for entry in log]
         parts = ((ORDERS, more_orders), (LINES, more_lines), (EVENTS, more_events))
-        store.write(lambda connection: [connection.execute(sa.insert(table), rows) for table, rows in parts])  # noqa: B023 - called at once
+        store.write(partial(_add, parts, more_orders[0]["id"], more_orders[-1]["id"]))
     counted = {name: COUNTERS.c[name] * times for name in ("orders", "units", "value_minor")}
-    store.write(lambda connection: connection.execute(sa.update(COUNTERS).values(counted)))
+    store.write(lambda connection: connection.execute(sa.update(COUNTERS).values(counted)).rowcount)
+
+
+def _add(parts: Iterable[tuple[sa.Table, Rows]], first: int, last: int, connection: Connection) -> None:
+    for table, rows in parts:
+        connection.execute(sa.insert(table), rows)
+    add_texts(connection, stored_rows(connection, first, last))
+    indexing.index_all(connection, datetime.now(UTC))
 
 
 def _filled(folder: Path, wanted: int) -> tuple[Database, int]:
