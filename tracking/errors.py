@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. Every boundary translates foreign errors into these, `from exc`."""
+"""All errors as one tree. Every boundary translates foreign errors into these, `from exc`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Durable folders and file names: a name outlives a power loss for sure only once its folder was flushed (fsync)."""
+"""Durable files and folders: a name survives a power loss only once its folder was flushed (fsync)."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Start: quicker imports and short pauses of the garbage collector afterwards; pandas imported at its first use."""
+"""Quick starts: pandas imported at its first use, and the garbage collector kept from pausing the process."""
 
 import asyncio
 import contextlib

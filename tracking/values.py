@@ -1,4 +1,4 @@
-"""Values: frozen dataclasses for the type checker, made as quickly as plain ones.
+"""Decorator `value` for dataclasses that are frozen for the type checker only, and so are made quickly.
 
 A frozen dataclass sets each field past its own guard, which takes six times as long. Of a few kinds a page, a file or a
 bulk of orders makes thousands, and there the guard is the type checker's alone.

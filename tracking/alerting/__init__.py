@@ -1,1 +1,1 @@
-"""Alerts that leave the console: which trouble there is, who is notified of it by which service, and when it ended."""
+"""Alerts by mail, chat or pager: what is wrong, which service was notified of it, and when it ended."""

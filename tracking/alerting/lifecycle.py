@@ -1,4 +1,4 @@
-"""The life of an alert: from when its trouble is there to when it is over, and which message is due when. Pure.
+"""Lifecycle of an alert: when its trouble begins and ends, and which message is due when. Pure.
 
 A trouble that ends before it lasted long enough has no message. One that was told of has one more, once it is over.
 What no service took while it lasted is told of afterwards, in one message of its begin and its end.

@@ -1,4 +1,4 @@
-"""Lists alerts for people: what lasts, what was, where messages go, and what each alert is in words. Bounded reads."""
+"""Lists alerts for people: current and past ones, where messages go, and the state of each in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

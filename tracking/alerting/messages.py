@@ -1,4 +1,4 @@
-"""Messages of alerts: what a service is sent about one trouble, or about several that are told of together. Pure."""
+"""Messages of alerts: the text about one trouble, or about several in one message. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Notifier: finds what is wrong every few seconds, and sends the messages of alerts. One process on a database does.
+"""Notifier: looks for troubles every few seconds and sends alerts. Of all processes on a database one does.
 
 That process holds a lease. What it sends is claimed before and recorded afterwards: killed in between, it leaves the
 one message that was on its way to be sent again by the next. Whether the database can be written is told from memory.

@@ -1,4 +1,4 @@
-"""Rules of alerts: what each tells of, how long a trouble lasts before its message, and until it counts as over."""
+"""Rules of alerts: for each kind of trouble how long it lasts before a message, and when it counts as over."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

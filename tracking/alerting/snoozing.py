@@ -1,4 +1,4 @@
-"""Snoozes of alerts: what a rule would send waits until a time; what is over by then is not told of. By an operator."""
+"""Snoozes of alerts, set by an operator: the messages of a rule wait until a time."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Troubles: what is wrong now that alerts tell of, by the same reads as the banners of the pages. Bounded reads."""
+"""Troubles: what is wrong now that alerts tell of, by the same reads as the pages' banners."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What operators' tokens do: submit orders and have one polled now. Each act is one transaction, with its answer.
+"""Acts by the API: submit orders, have one polled now. Each is one transaction, together with its answer.
 
 A submission has an Idempotency-Key: its answer is stored with the orders, so that whoever lost it asks again and gets
 the same one. PO numbers that are made here follow from the token, the key and the body, so that even after the day for

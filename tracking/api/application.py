@@ -1,4 +1,4 @@
-"""The addresses of the API: what each takes and answers, described for OpenAPI; the answers are made by `reading`."""
+"""Routes of the API: parameters and answers of each, described for OpenAPI; `reading` makes the answers."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping

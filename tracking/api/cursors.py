@@ -1,4 +1,4 @@
-"""Cursors: where a page of the API ended, as a text that nobody has to read. Each says what it is a cursor of."""
+"""Cursors: where a page of the API ended, as an opaque text that also says which list it belongs to."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""The way into the API: who calls, how often, with how much; and what every answer carries. Needs no FastAPI itself.
+"""ASGI entry of the API: authenticates, limits rate and size, sets headers; loads FastAPI for the first caller.
 
 What is made of FastAPI is imported for the first caller with a token: a start waits for none of it.
 """

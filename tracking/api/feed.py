@@ -1,4 +1,4 @@
-"""The feed of events: what happened to orders since a cursor, in an order in which nothing comes late; and waiting."""
+"""Feed of events: what happened to orders after a cursor, without gaps; a caller may wait for more."""
 
 import asyncio
 import contextlib

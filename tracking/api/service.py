@@ -1,4 +1,4 @@
-"""What every answer of the API goes through: a thread of its own, a limit of time, and a count of what was given."""
+"""Runs every request of the API: in a thread pool, within a time limit, and counts what each token was given."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Drafts: store the order that somebody puts together on the form, so that it outlives the process. Sends nothing.
+"""Drafts: store the order that somebody is writing on the form, so that it survives a restart. Sends nothing.
 
 A draft belongs to a person or a browser, holds recipients until it is sent or thrown away, and is bounded: one for each
 owner, so many bytes, so many owners, so many days. `erasure` removes those that name whom it erases.

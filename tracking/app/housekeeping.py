@@ -1,4 +1,4 @@
-"""Housekeeping: store the catalog, the balance and the client's state, for pages; index what is searched."""
+"""Housekeeping: read catalog and balance from the provider, store them for pages; index what is searched."""
 
 import asyncio
 import logging

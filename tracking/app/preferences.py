@@ -1,4 +1,4 @@
-"""Preferences: what somebody chose for their screen, so that it outlives the browser's tab. Kept like a draft.
+"""Preferences: what somebody chose for their screen, stored so that it outlives the browser's tab.
 
 They belong to a person who is signed in or to a browser, and end a week after the last visit.
 """

@@ -1,4 +1,4 @@
-"""Reconciler: bring a store that was restored from a backup up to date before anything is sent from it.
+"""Reconciler: before a restored database sends anything, ask the provider what was sent after the backup.
 
 The provider has what was sent after the backup. First its list is read from before the backup on, which discovers the
 orders that the store lacks or holds for unsent; then every order that waits to be sent is looked up by its PONumber.

@@ -1,4 +1,4 @@
-"""Settings that are others than at the last start, in the audit log: names and values, of secrets the names alone.
+"""Changes of settings since the last start, for the audit log: names and values, of secrets the names only.
 
 What a start leaves for the next one to compare with is a fact: values as text and, of secrets, an HMAC keyed with the
 webhook secret. Where that was replaced, it says of the other secrets that they cannot be compared.

@@ -1,1 +1,1 @@
-"""Outbound webhooks: who subscribed to which events of orders, and their deliveries, signed, in order, retried."""
+"""Outgoing webhooks: subscriptions of other systems, and deliveries to them: signed, in order, retried."""

@@ -1,4 +1,4 @@
-"""Delivers events to the subscriptions: leases what is due, posts it, and records what came of it.
+"""Deliverer: leases notifications that are due, posts each to its subscriber, and records the outcome.
 
 What is posted was committed before, so that whoever is killed posts the same again, under the same id. A delivery is
 delivered once its receiver has answered with 2xx and never sooner; each subscription has places of its own, so that

@@ -1,4 +1,4 @@
-"""Subscriptions from a TOML file, as TRACKING_HOOKS names one: those that are missing are added at a start.
+"""Reads subscriptions from the TOML file of TRACKING_HOOKS; those that are missing are added at a start.
 
 The store rules: what exists by its name is left as it is, and so is a name that somebody removed. A secret is given in
 the file or, better, in a file of its own; without one it is made, and `rotate` shows one.

@@ -1,4 +1,4 @@
-"""Payloads: what a delivery tells, in JSON: the event, the order as it was then, and the lines that it changed.
+"""Payloads: the JSON body of a delivery: the event, the order as it was then, the lines that changed.
 
 Made from the log, so it is the same whenever it is made. No recipient, token, claim data or note of a person is in it.
 """

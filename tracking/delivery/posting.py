@@ -1,4 +1,4 @@
-"""Posting: one POST to a receiver, to the very address that was checked; never by a proxy, never where it redirects to.
+"""Posting: one POST to a receiver, to the very IP address that was checked; no proxy, no redirects.
 
 The host's name is resolved here, each of its addresses is checked, and one of them is connected to; the certificate is
 still held against the name. What is read of an answer is bounded, in bytes and in time.

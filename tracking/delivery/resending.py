@@ -1,4 +1,4 @@
-"""What people have sent once more: deliveries, all events of a span, and a message to test a receiver with.
+"""Resending: deliveries once more, all events of a span again, and test messages, when people ask for it.
 
 What is sent again keeps its id, so that a receiver that has it knows it. A span is replayed from the log, also what
 happened before the subscription was made.

@@ -1,4 +1,4 @@
-"""Signing by the Standard Webhooks scheme: secrets, how they are stored, and the headers that a delivery carries.
+"""Signing by the Standard Webhooks scheme: secrets, how they are stored, and the headers of a delivery.
 
 A secret is encrypted with the keys that claim data is encrypted with, and for its subscription alone; so is a
 subscription's address, whose path and query may hold a token. No text of a `Secret` or of an error shows any of it.

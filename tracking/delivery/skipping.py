@@ -1,4 +1,4 @@
-"""Skipping messages: a person has them never sent, so that what their orders have to tell after them leaves."""
+"""Skipping: an operator gives up deliveries that wait, so that later ones of the same orders can leave."""
 
 from __future__ import annotations
 

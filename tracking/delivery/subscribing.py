@@ -1,4 +1,4 @@
-"""What people do with subscriptions: add, pause, resume and remove them, and give them another secret.
+"""Subscriptions: add, pause, resume, remove, rotate the secret. Acts of operators.
 
 Each act is an entry of the audit log, with the subscription's name and nothing of its secret or its URL.
 """

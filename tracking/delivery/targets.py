@@ -1,4 +1,4 @@
-"""Targets: the addresses that events may be sent to, as URLs and as the IP addresses that are connected to. Pure.
+"""Targets: which URLs and IP addresses deliveries may be sent to. Pure.
 
 Only https, and no address of a private network or of this machine, however it is written or wrapped, unless
 TRACKING_HOOKS_ALLOW names its network. Plain http leads to this machine alone, where that is allowed.

@@ -1,1 +1,1 @@
-"""How long orders take, and so when to poll, what is late, and whether one order is late or everyone is."""
+"""How long orders take: when to poll, when an order is late, and whether one is late or all are."""

@@ -1,4 +1,4 @@
-"""Incidents: detects that many orders placed one after another are late, so that it is everyone, not one order.
+"""Incidents: detects that many orders placed one after another are late, so that the cause is common.
 
 Of orders in the order they were placed, each late one speaks for an incident (half of its orders are late, say, or a
 tenth) and each that was done in time against it (one in a hundred is late anyway). The run that speaks loudest is an

@@ -1,4 +1,4 @@
-"""Lateness: stores from when on each open order is late (`late_at`), by the rule of `forecasts.Forecasts.late_limit`.
+"""Lateness: stores for each open order from when on it is late (`late_at`).
 
 The time is kept with the order, so that lists and counts find what is late through an index. It is set when the
 provider takes the order; what is learned of its class later, or promised by the settings, moves it while it lies ahead.

@@ -1,4 +1,4 @@
-"""The planner: when to poll an order again after what was observed of it, and why."""
+"""Planner: when an order is polled next after what was observed of it, and why."""
 
 import random
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""All waits: until the next poll, follow-up, retry of a poll, resend of an order; and the price of a call. Pure.
+"""Waits until the next poll, follow-up, retry or resend, and the price of a call. Pure.
 
 The accrual rule decides (`survival`): an order that has finished waits undetected from then on, and once the expected
 wait since the last poll is worth the price of a call, the order is polled.

@@ -1,4 +1,4 @@
-"""The chain of an order's log: what an event's hash is made of, and the keyed hashes of those who receive its lines.
+"""Hash chain of an order's log: what an event's hash covers, and the keyed hashes of recipients.
 
 Each event carries the hash of the one before, so that none can be changed, left out, put in or moved unseen; the hash
 of the newest is kept with the order. A recipient enters the chain only as a hash that is keyed with a salt of the line:

@@ -1,4 +1,4 @@
-"""Latency of a completed order: with the provider, on the way to us, waiting for our poll, in that poll. Pure.
+"""Latency of a completed order in four parts: provider, webhook delivery, wait for our poll, that poll. Pure.
 
 Nobody saw when the order was done, only a window in which it must have been. So each part is a range; wherever in the
 window it was done, the four parts add up to the whole time from when the provider took it until it was known complete.

@@ -1,4 +1,4 @@
-"""How the provider's lines compare with ours: the same order or another, which line is which, what changed. Pure."""
+"""Compares the provider's lines with ours: same order or another, which line is which, what changed. Pure."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""What can be seen of an order, and by whom. Values, and the clock that stamps them; `rules` says what they mean.
+"""Observations: what can be seen of an order, and by whom, with times. `rules` says what each means. Pure.
 
 A poll, a webhook, the provider's answer and a person all become an `Observation`, and nothing else changes an order.
 """

@@ -1,4 +1,4 @@
-"""The stored words: kinds of events, reasons why an order needs a decision, reasons for the next poll. Pure.
+"""Stored words: kinds of events, reasons for a decision, reasons for the next poll; and their labels. Pure.
 
 Values are stored, and those of events are hashed: a value once written is never renamed. What people read instead of
 them stands beside them as labels; whole sentences are in `wording`.

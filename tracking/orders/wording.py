@@ -1,4 +1,4 @@
-"""Events in the words of people: amounts, lengths of time, clocks, sentences. Asks no store."""
+"""Wording for people: events as sentences, amounts, durations, times. Pure."""
 
 import re
 import unicodedata

@@ -1,1 +1,1 @@
-"""What we ask the provider: which orders to poll and when, orders placed elsewhere, what answers teach."""
+"""Polling: which orders to ask the provider for and when, discovery of others' orders, learning from answers."""

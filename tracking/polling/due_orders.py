@@ -1,4 +1,4 @@
-"""Find the orders that could be polled now, in one read: open orders, and finished ones that are due to be followed.
+"""Finds the orders that could be polled now, in one read: open ones, and finished ones due for a follow-up.
 
 One bounded read and arithmetic over arrays, so that a hundred thousand open orders are assessed within a second. Where
 more are open than are read at once, those come first that a webhook announced or a person asked for, then by when they

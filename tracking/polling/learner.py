@@ -1,4 +1,4 @@
-"""Learn from what polls and webhooks showed: refits survival curves, estimates the webhook share, detects silence.
+"""Learner: refits survival curves, estimates the webhooks' share, detects silent webhooks and late orders.
 
 The results go into the store, for restarts and for the other processes on it, and into this process's forecasts. A
 process without a poller only reads.

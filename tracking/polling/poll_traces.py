@@ -1,4 +1,4 @@
-"""What a poll that showed something new of an order is in its trace."""
+"""Trace of a poll: the span that a poll adds to an order's trace when it showed something new."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Poll due orders: asks the provider for them one by one or by a list page, whatever is worth more.
+"""Poller: asks the provider for due orders, one by one or by a list page, whatever is worth more.
 
 Due times live in the store, and due orders are leased, so a restart forgets nothing and two pollers do not ask twice.
 Which calls are made is said by `selection`: what has accrued most goes first, and where a list page is worth more than

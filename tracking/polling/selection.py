@@ -1,4 +1,4 @@
-"""Select the calls that are worth making now. Pure: arrays in, groups of orders out, for poller and backtest alike.
+"""Selects the calls that are worth making now. Pure: arrays in, groups of orders out, for poller and backtest.
 
 An open order is worth a call of its own once the wait it has accrued reaches the price of a call. A list page answers
 for all orders created within a range of time and is worth the sum of theirs, less what it costs to ask again for those

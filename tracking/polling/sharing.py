@@ -1,4 +1,4 @@
-"""Sharing: which orders this worker weighs where several poll on one store, so that they do not choose the same calls.
+"""Divides due orders among the workers on one store, so that they do not choose the same calls.
 
 A preference and no more: what has waited for too long is anybody's, so nothing is left behind where a worker dies.
 """

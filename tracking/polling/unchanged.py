@@ -1,4 +1,4 @@
-"""Records polls whose answer was the one before: those that come while the store commits, or just after, together."""
+"""Records polls whose answer was the same as before, many in one transaction."""
 
 import contextlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Detect webhook silence: tell webhooks that have fallen silent from a quiet time, by what polls find.
+"""Detects silent webhooks: polls find completions that no webhook announced, more than chance explains.
 
 Two kinds of evidence add up since the last webhook: open orders that by their curves should have finished, which is but
 a suspicion (many may just be slow), and finished orders that a poll found without any webhook. A suspicion is settled

@@ -1,1 +1,1 @@
-"""How the provider's API is called and its answers are read. Nothing else calls it."""
+"""The provider's API: calls, answers, rate limits. Only this room calls it and knows its JSON."""

@@ -1,4 +1,4 @@
-"""Log of the calls to the provider's API: one record for each attempt, gathered in memory, written in groups.
+"""Call log: a record of each attempt to call the provider, gathered in memory and written in groups.
 
 Owns the record of a call and its table. Makes no call; what a record may hold of a body is masked before it comes here.
 """

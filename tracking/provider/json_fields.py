@@ -1,4 +1,4 @@
-"""Tolerant parser of foreign JSON: bytes, digests, and an object's fields as texts, numbers, money and times.
+"""Tolerant reading of JSON from outside: bytes, digests, and fields as texts, numbers, money and times.
 
 Knows no order and no request: what the fields mean is read above it. Refuses with UnreadableAnswer, or with ValueError
 for a single value, and neither holds what came in.

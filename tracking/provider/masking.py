@@ -1,4 +1,4 @@
-"""Masks recipients, claim data, tokens and addresses in foreign JSON and text before people see it.
+"""Masking: hides recipients, claim data, tokens and addresses in JSON and text before people see it.
 
 Owns the names of what is secret or personal. Knows no order, reads no answer and decides nothing on what it sees.
 """

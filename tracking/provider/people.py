@@ -1,4 +1,4 @@
-"""People however they are written: which spellings of an address, a number or a name are the same, which may be. Pure.
+"""Compares people: which spellings of an e-mail address, number or name are surely the same, which may be. Pure.
 
 Certain is what cannot be another person: case, Unicode forms, width, space, punctuation, "Last, First", the ways to
 write one telephone number, a domain in its letters or in punycode. What may be another person (a plus tag, a number

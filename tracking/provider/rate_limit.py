@@ -1,4 +1,4 @@
-"""Rate limiter for calls to the provider: how many may leave in a second, and none while it asks to wait.
+"""Rate limiter of this process: calls a second, and none while the provider asks to wait.
 
 Owns the reading of Retry-After. Makes no call, reads no clock but the monotonic one it is given, and knows nothing of
 what is called. Where several processes share the rate limit, `SharedRateLimit` says when a call may leave.

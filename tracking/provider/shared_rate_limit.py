@@ -1,4 +1,4 @@
-"""Rate limit shared by all processes on one store: who may call when is written there before a call leaves.
+"""Rate limiter of all processes on one store: a call's slot is written there before the call leaves.
 
 One row holds until when the last calls may have left, and how long the provider asked all of us to wait. Slots are
 reserved in one short transaction, several at once where several callers wait or calls leave fast. A process that is

@@ -1,4 +1,4 @@
-"""Reads the body of a webhook call as the hint that it is: in any encoding, form or type. Raises nothing.
+"""Reads the body of a webhook call, in any encoding, form or type, as a mere hint. Raises nothing.
 
 The address of a call proves it, so that nothing in its body may turn it away: what cannot be read is noted, and how
 much is unpacked and parsed is bounded.

@@ -1,4 +1,4 @@
-"""Activity: list webhook calls received, calls made, findings, events and files, newest first. Bounded reads."""
+"""Activity: lists of webhook calls, API calls, findings, events and imported files, newest first. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Amounts by currency: what orders and lines are worth, which is never added up over currencies. Reads only.
+"""Amounts by currency: the value of orders and lines; currencies are never added up. Bounded reads.
 
 An order's currency is what the provider says or, where it says none, that of its products in the catalogue. An order of
 several currencies, or of one that nobody has named, is added up from its lines.

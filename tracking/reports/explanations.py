@@ -1,4 +1,4 @@
-"""Explanations of an order from how orders like it behaved: when it will finish, what is late, why it is polled when.
+"""Explains an order by similar ones: when it will complete, whether it is late, why it is polled when it is.
 
 Reads only, all bounded. Says how many finished orders each statement rests on, and where it is a guess.
 """

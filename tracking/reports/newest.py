@@ -1,4 +1,4 @@
-"""The newest rows of some kinds: of each kind the newest along its index, and the newest of these. Bounded reads."""
+"""Newest rows of several kinds: reads the newest of each kind along its index, then merges them. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of time that charts show, in steps of an hour or a day, and bounds rounded outwards. Pure."""
+"""Spans of time for charts, in steps of an hour or a day. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A simulated gift-card provider over HTTP that remembers in a file of its own: for demonstrations and tests."""
+"""A simulated gift-card provider over HTTP with a database of its own, for demonstrations and tests."""

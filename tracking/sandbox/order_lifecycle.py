@@ -1,4 +1,4 @@
-"""Order lifecycle: plans all statuses once when an order is placed, and reads them off by the clock ever after.
+"""Order lifecycle: plans all statuses when an order is placed, and reads them off by the clock ever after.
 
 Owns the two state machines (order and lines), when each step is due and when webhooks are. Pure: time and random
 generator come as arguments, so a restart or a step of the clock changes nothing.

@@ -1,4 +1,4 @@
-"""Checks every request before its handler: outages, rate limits, bearer tokens; and corrupts answers after it.
+"""Middleware before every handler: outages, rate limits, bearer tokens; and corrupted answers after it.
 
 Owns the making and checking of tokens, signed with the sandbox's own key so that a restart forgets none, and the counts
 of calls and of a token's uses, which a restart may forget. Reads no body and touches no order.

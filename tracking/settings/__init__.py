@@ -1,1 +1,1 @@
-"""Settings: TRACKING_* from the environment or `.env`, each with its default, its bounds and what it must go with."""
+"""Settings: TRACKING_* variables from the environment or `.env`, with defaults and bounds, checked together."""

@@ -1,4 +1,4 @@
-"""Addresses in settings: of the provider, of this console, of the store, and of people."""
+"""Addresses in settings: of the provider, of this console, of the database, and of people."""
 
 import ipaddress
 import re

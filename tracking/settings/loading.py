@@ -1,4 +1,4 @@
-"""Loading: the settings of this process, with every problem at once; what only looks wrong is logged."""
+"""Loads the settings of this process; reports every problem at once, and logs what only looks wrong."""
 
 import functools
 import logging

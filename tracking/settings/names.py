@@ -1,4 +1,4 @@
-"""Names of variables: those that are nearly one of a setting, and those that have no effect."""
+"""Names of variables: finds those that are nearly a setting's, and those that have no effect."""
 
 import difflib
 import os

@@ -1,4 +1,4 @@
-"""Secrets in settings: what they have to be like; and those that are made on the first start, in files of their own."""
+"""Secrets in settings: their required form; and those made on the first start, in files of their own."""
 
 import base64
 import secrets

@@ -1,4 +1,4 @@
-"""Values: every setting with its default and bounds, and what goes together and what does not."""
+"""All settings with their defaults and bounds, and which go together and which do not."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self

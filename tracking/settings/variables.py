@@ -1,4 +1,4 @@
-"""Variables: what the environment and `.env` set, and values that stand in files of their own."""
+"""Reads variables from the environment, `.env`, and files of their own."""
 
 import os
 from collections.abc import Collection, Mapping

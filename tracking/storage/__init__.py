@@ -1,1 +1,1 @@
-"""Where everything is kept: one writer, many readers, on SQLite or PostgreSQL."""
+"""The database: one writer, many readers, on SQLite or PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Claim data in the store: encrypt what a poll first reads, and each later version of it. Steps of a job.
+"""Claim data in the store: encrypted when a poll first reads it, and again for each version that differs.
 
 Owns the rows of CLAIMS. They are decrypted by `submissions.actions.reveal` alone, one unit at a time. Encrypted with
 Fernet (AES-128 in CBC mode and HMAC-SHA256) under keys that are not in the database. Each ciphertext names the order

@@ -1,4 +1,4 @@
-"""Running counts of orders by hour and state, changed in the transaction of what they count; and samples.
+"""Counters of orders by hour and state, written in the transaction of what they count; and hourly samples.
 
 The writer sums what a group of jobs counts, and adds it once at the end. A count of the past is taken backwards: the
 number of now, less what changed since. So no history is read for it.

@@ -1,4 +1,4 @@
-"""The database: read connections, and one writer thread that commits jobs in groups; holds no query.
+"""The database: read connections, and one writer thread that commits jobs in groups. Holds no query.
 
 All writes of a process go through one thread that commits what has gathered in one transaction (group commit): many
 webhooks share one fsync, and each caller gets its answer after the commit.

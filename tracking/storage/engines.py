@@ -1,4 +1,4 @@
-"""SQLAlchemy engines for SQLite and PostgreSQL: pragmas, migrations, and the driver's errors translated into ours."""
+"""SQLAlchemy engines for SQLite and PostgreSQL: pragmas, migrations, and driver errors translated into ours."""
 
 import contextlib
 import importlib

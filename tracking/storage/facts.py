@@ -1,4 +1,4 @@
-"""Facts: store small values under a key, such as heartbeats, the catalog and the balance. Steps of a job."""
+"""Facts: small values under a key, such as heartbeats, the catalog and the balance. Steps of a job."""
 
 import functools
 from collections.abc import Collection, Mapping

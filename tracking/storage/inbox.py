@@ -1,4 +1,4 @@
-"""The inbox: webhook calls received, repeated, refused or waiting for their order, and addresses. Steps of a job."""
+"""Inbox: webhook calls received, repeated, refused or waiting for their order; and addresses. Steps of a job."""
 
 import functools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Leases: take due rows for one worker, list the owners, and release what owners that are gone held."""
+"""Leases: take due rows for one worker, and release those of workers that are gone. Steps of a job."""
 
 import os
 from collections.abc import Sequence

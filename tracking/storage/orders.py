@@ -1,4 +1,4 @@
-"""Orders: find, add and save them, and lease those that are due for a poll. Steps of one job of the writer.
+"""Orders: find, add and save them; lease those that are due for a poll. Steps of a job.
 
 Owns how an order and its log are kept: the row is always the fold of the events, and the counters change in the same
 transaction as what they count. Statements of hot paths are built once: that takes several times as long as to run them.

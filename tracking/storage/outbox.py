@@ -1,4 +1,4 @@
-"""The outbox: orders that wait to be sent, leased by the sender, counted attempt by attempt. Steps of a job."""
+"""Outbox: orders that wait to be sent, leased by the sender, with their attempts. Steps of a job."""
 
 import random
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""What people hand in and do: requests and files, actions on orders, and the sender."""
+"""What people submit and do: order requests and files, acts on one order, erasure; and the sender."""

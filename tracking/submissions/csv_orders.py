@@ -1,4 +1,4 @@
-"""Orders of a CSV file: which rows form one, and everything that is wrong with them, by row and column.
+"""Orders of a CSV file: which rows form one order, and all problems by row and column.
 
 Judges cells for what spreadsheets do to them, PONumbers among each other, then each order by the rules of requests and
 the catalog; one rule that is broken hides no other. Asks no store.

@@ -1,1 +1,1 @@
-"""How a team works: who does what, acts on many orders, imports, approvals, saved views, drills, and the handover."""
+"""Work of a team: assignments, acts on many orders, imports, approvals, saved views, fire drills."""

@@ -1,4 +1,4 @@
-"""Changes of the provider's contract, marked as read by an operator: what they know of is not told again."""
+"""Marks changes of the provider's contract as read, so that banners no longer tell of them."""
 
 from __future__ import annotations
 

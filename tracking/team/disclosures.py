@@ -1,4 +1,4 @@
-"""What people search for and take along, in the audit log: searches, exports, sign-ins. Bounded: no refresh fills it.
+"""Records searches, exports and sign-ins in the audit log; repeats within a minute are left out.
 
 What somebody typed is there as a keyed hash: the same text gives the same hash, and only who has the webhook secret
 can try whether it is that of a guess. All of it is open to viewers too, so nothing here asks whether somebody may.

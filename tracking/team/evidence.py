@@ -1,4 +1,4 @@
-"""Hands out the evidence file of an order, and records in the audit log who has one, with its digest.
+"""Hands out an order's evidence file, and records in the audit log who has it, with its digest.
 
 A file that was handed out is out of reach: what `erase` takes out of the store stays in it, so `erase` lists it.
 """

@@ -1,4 +1,4 @@
-"""Runs jobs in the backend: a group of orders a step, in turn among the jobs, with pauses that leave room for others.
+"""Runs jobs in the background: a group of orders a step, in turn among the jobs, with pauses for other work.
 
 A step is one transaction: the orders' acts, their outcomes and the job's counts. What was killed in between wrote
 nothing of it, so that each order is touched once. What an order became meanwhile is judged when its turn comes.

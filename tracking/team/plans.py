@@ -1,4 +1,4 @@
-"""Plans of acts on many orders: how many act, how many are skipped and why, what it costs. Changes nothing.
+"""Plans of acts on many orders: how many would be done, which are skipped and why, the cost. Changes nothing.
 
 `refusal` judges one order, for the plan and again when its turn comes: an order may have changed meanwhile.
 """

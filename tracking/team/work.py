@@ -1,4 +1,4 @@
-"""A person's work on one order: assign it, snooze it, take it up again, reopen it.
+"""Work on one order: assign it, snooze it, end the snooze, reopen it.
 
 Each asks first whether the person may, whatever their page showed, and is one transaction: the order's event and an
 entry of the audit log. The same on many orders: `jobs`.

@@ -1,1 +1,1 @@
-"""What the provider sends us: webhook calls, checked, stored and answered."""
+"""Webhooks of the provider: verified, stored, then answered."""

@@ -1,4 +1,4 @@
-"""Webhook addresses: make and verify the secret token of each order's address. Pure.
+"""Webhook addresses: makes and verifies the secret token in each order's address. Pure.
 
 The provider signs nothing, so the address itself is the proof.
 

@@ -1,4 +1,4 @@
-"""Intake: record the webhook calls that came together as one job, in a few statements for all of them.
+"""Records a batch of webhook calls in one transaction, with few statements.
 
 What is plain is done together: the first call of an order in the job, not known yet, whose order is here and is the one
 that it names. Whatever else comes is done after it, one by one by `ingest.receive_webhook`, which would do all alike.

@@ -1,4 +1,4 @@
-"""Webhook receiver: verify the secret address, commit, then answer; believes nothing in the body.
+"""Webhook receiver: verifies the secret address, commits, then answers. It believes nothing in the body.
 
 The address proves, the body is a hint: whatever a body is made of, a call of an order's own address makes that order
 due, and what could not be read is recorded. Only a body that plainly names another order is refused, and shown.

@@ -1,4 +1,4 @@
-"""Refused webhook calls: the newest are stored with what is needed to follow them up, all are counted by rule.
+"""Refused webhook calls: stores the newest for operators to follow up, and counts all by rule.
 
 Nothing of a refused call is believed. What is stored of it is bounded: where it came from, which rule it broke, how
 large it was, and which order it named, masked and cut.

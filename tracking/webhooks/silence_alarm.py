@@ -1,4 +1,4 @@
-"""The alarm that webhooks have fallen silent: its value, the latest one, what it takes. The learner raises it."""
+"""Alarm that webhooks are silent: as it is stored, and what it takes to raise it. The learner raises it."""
 
 import math
 from dataclasses import asdict, dataclass

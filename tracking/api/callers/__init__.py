@@ -1,1 +1,1 @@
-"""Who asks the API: tokens, how often each may ask, and what it read, for the audit log."""
+"""Who calls the API: tokens, rate limits, allowed origins, and what each token read, for the audit log."""

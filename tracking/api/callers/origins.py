@@ -1,4 +1,4 @@
-"""From where a browser may ask for assistants: from no page of another site, whatever name it has led to this machine.
+"""Origin check for assistants: refuses browsers on pages of other sites (DNS rebinding included).
 
 A page of another site can have its name lead to this machine, and so be answered by it; but it cannot send another
 Origin, nor another Host, than its own name.

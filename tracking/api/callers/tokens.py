@@ -1,4 +1,4 @@
-"""Tokens of the API: made and shown once, expired, revoked, listed, and who it is that calls with one."""
+"""API tokens: made and shown once, listed, expired, revoked; and the caller that a token stands for."""
 
 import hashlib
 import re

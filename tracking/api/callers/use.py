@@ -1,4 +1,4 @@
-"""What tokens read, counted: by the hour and by what it was, for the audit log, which has an entry for each hour.
+"""Use of tokens, counted by hour and by what was read; one entry an hour in the audit log.
 
 Reading by the API is as visible as an export: that a token reads is stored before it gets its first answer within an
 hour; how much is stored every few seconds, and is an entry of the audit log once the hour is over.

@@ -1,1 +1,1 @@
-"""What the API says of itself: its documents for OpenAPI, and the page that people read it on."""
+"""The API's description: its OpenAPI document, and a page for people made from it."""

@@ -1,4 +1,4 @@
-"""The documents of the API, for its description alone: what is answered is made by `api.reading`."""
+"""Pydantic models of the API's answers and requests, for its description only; `api.reading` makes the answers."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API (3.1): what FastAPI makes of the addresses, the token, and the errors of each."""
+"""The OpenAPI 3.1 document: what FastAPI derives from the routes, with the token and the errors of each."""
 
 from collections.abc import Mapping
 from importlib import metadata

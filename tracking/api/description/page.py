@@ -1,4 +1,4 @@
-"""The page on which people read what the API takes and answers: one HTML file made of the OpenAPI document.
+"""HTML page of the API's description, made from the OpenAPI document as one file.
 
 Without any script, so that nothing has to be let through its policy but its own style, by its digest; with a style of
 its own, as no page of the console draws it.

@@ -1,4 +1,4 @@
-"""The query parameters of the API, as its description has them; an unknown one is refused, as it is misspelt.
+"""Query parameters of the API as pydantic models; an unknown one is refused, as it may be misspelt.
 
 A filter is read from the address by `reports.order_list.filters`, as the list's own page reads it.
 """

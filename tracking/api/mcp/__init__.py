@@ -1,1 +1,1 @@
-"""The same orders for assistants, by the Model Context Protocol at /mcp: find, explain, what needs a person."""
+"""Read access for AI assistants by the Model Context Protocol at /mcp: find and explain orders."""

@@ -1,4 +1,4 @@
-"""The protocol of the tools: streamable HTTP without sessions, answers as JSON, by the package `mcp`."""
+"""MCP endpoint: streamable HTTP without sessions, answers as JSON, by the package `mcp`."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The tools of assistants: what each takes, and what it answers of orders. All of them read, and mask people.
+"""MCP tools: parameters and answers of each. All of them only read, and mask recipients.
 
 Needs nothing of the protocol's package.
 """

@@ -1,4 +1,4 @@
-"""Check of what other systems need: may they ask by the API, and assistants by their protocol."""
+"""Check of the API: whether other systems may ask it, and assistants by their protocol."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

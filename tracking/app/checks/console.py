@@ -1,4 +1,4 @@
-"""Checks of the console's own address: who would reach the pages there, and is the port free.
+"""Checks of the console's own address: who would reach the pages there, and whether the port is free.
 
 The options are those of Streamlit's configuration files and of the environment; what is written behind the command
 that starts the console is not known here.

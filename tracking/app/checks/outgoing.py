@@ -1,4 +1,4 @@
-"""Checks of what leaves the console by itself: services of alerts, and the file of outgoing webhooks. Sends nothing."""
+"""Checks of what the console sends by itself: services of alerts, the file of outgoing webhooks. Sends nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checks of the provider: does it take our credentials, and does it show its catalogue. Two harmless reads."""
+"""Checks of the provider: are the credentials accepted, and does it show its catalogue. Two harmless reads."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The checks in the order in which they are made. Another one is a function of its own module and a line here."""
+"""Registry: all checks in the order in which they run. A new one is a function in a module here and a line below."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

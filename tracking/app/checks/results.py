@@ -1,4 +1,4 @@
-"""Results of checks: how one came out, in a sentence, and what to do."""
+"""Result of a check: its outcome, a sentence, and what to do."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

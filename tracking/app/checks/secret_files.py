@@ -1,4 +1,4 @@
-"""Checks of the secrets that are made on the first start: are they set or in their files, and is that for us alone."""
+"""Checks of secrets made on the first start: are they set or in their files, and readable by nobody else."""
 
 import stat
 from collections.abc import Callable, Iterator

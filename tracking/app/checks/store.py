@@ -1,4 +1,4 @@
-"""Checks of the database: is it there, at which revision, can it be written, and has the disk room. Makes none."""
+"""Checks of the database: does it exist, at which revision, is it writable, is there room on the disk. Makes none."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Checks of the webhook address: its form, its name, and whether a console answers there and webhooks have come.
+"""Checks of the webhook address: its form, its host name, whether a console answers there, whether any has come.
 
 Whether the provider reaches it from outside cannot be known from inside; only a webhook that came shows it.
 """

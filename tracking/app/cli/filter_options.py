@@ -1,4 +1,4 @@
-"""The options of commands that work on the orders of a filter: `--view`, `--state`, `--assigned` and the others."""
+"""Options of commands that work on the orders of a filter: `--view`, `--state`, `--assigned` and the others."""
 
 import functools
 import inspect

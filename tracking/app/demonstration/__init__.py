@@ -1,1 +1,1 @@
-"""The demonstration on the embedded sandbox: a past that was followed, traffic of ours, and scenarios to be shown."""
+"""The demonstration on the embedded sandbox: a week of made-up history, live traffic, and scenarios to start."""

@@ -1,4 +1,4 @@
-"""One order of the demonstration's week, followed as a live one is: each step goes through `ingest` at its own time.
+"""Follows one order of the demonstration's week as a live one: each step goes through `ingest` at its own time.
 
 The provider's side is the sandbox's past. Polls are made when the planner plans them, webhooks are received when the
 sandbox would have sent them, and people act on what needs a decision.

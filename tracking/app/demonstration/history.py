@@ -1,4 +1,4 @@
-"""The week before the demonstration began, written as it was followed: group by group, once, whatever interrupts it.
+"""Writes the demonstration's week of history, group by group; after an interruption it goes on where it was.
 
 It goes into an empty store beside an empty sandbox and nowhere else. How far it came is a fact of the store, committed
 with the orders; the same plan is made again from it, so that a process that was killed goes on where it stopped.

@@ -1,4 +1,4 @@
-"""The provider's past: places orders at times gone by, and shows them as they were then.
+"""The sandbox's side of the week: places orders at past times, and shows them as they were then.
 
 For a history that a console followed: what it was answered then agrees with what it is answered now.
 """

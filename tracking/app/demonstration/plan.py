@@ -1,4 +1,4 @@
-"""The plan of the demonstration's week: which orders were placed when and by whom, and how each of them went. Pure."""
+"""Plan of the demonstration's week: which orders were placed when and by whom, and what became of each. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demonstration of a console on the embedded sandbox: writes the week before, then keeps traffic coming."""
+"""Runs the demonstration of a console on the embedded sandbox: writes the week before, then makes traffic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios to be shown: each has the embedded sandbox of this process do what a provider may do.
+"""Scenarios that people can start: each makes this process's embedded sandbox do what a provider may do.
 
 What is switched on ends by itself, and with the process. Refused where no embedded sandbox runs here.
 """

@@ -1,4 +1,4 @@
-"""Demo data: fill a store with made-up orders for a demonstration or a measurement, through the real rules.
+"""Seeding: fills an empty store with made-up orders, for a demonstration or a measurement (`tracking seed`).
 
 Every order is a list of observations that `rules` turns into events, stored as live ones are, so that recomputing the
 store agrees with it. Nothing of it can be sent: there is no outbox row for any of them. Other processes make the orders

@@ -1,1 +1,1 @@
-"""What other systems get from a running process: its parts, made of the settings."""
+"""Outgoing webhooks in a running process: made from the settings, delivered by a loop."""

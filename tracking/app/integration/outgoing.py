@@ -1,4 +1,4 @@
-"""Outgoing webhooks of a process: who delivers them, and the subscriptions that its settings name."""
+"""Makes the deliverer of a process from its settings, and adds the subscriptions that they name."""
 
 import logging
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""What a process says of itself beside its metrics: its log, and traces of what became of one order."""
+"""What a process reports of itself beside its metrics: log, heartbeats, and a trace for each order."""

@@ -1,1 +1,1 @@
-"""The HTTP edges: who may reach the pages, their headers and downloads, limits of connections, /metrics."""
+"""The HTTP edges: access to the pages, security headers, connection limits, health and metrics."""

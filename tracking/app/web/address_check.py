@@ -1,4 +1,4 @@
-"""Addresses: the path prefixes below which everything is served, and 404 for whatever is nowhere.
+"""Address check: answers 404 for every path that is neither a page nor a route, below each path prefix.
 
 Behind a proxy the console may live below a path. Some proxies take the prefix off, others hand it on: both are served.
 """

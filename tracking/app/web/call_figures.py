@@ -1,4 +1,4 @@
-"""Figures of the calls that this process made: how many, with which outcome, how long they took. For /metrics.
+"""Metrics of this process's calls to the provider: number, outcome, duration.
 
 In memory, from the start of the process, as Prometheus counts; the log of calls in the store is for people.
 """

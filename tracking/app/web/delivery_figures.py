@@ -1,4 +1,4 @@
-"""Figures of outgoing webhooks for the metrics: subscriptions by state, what waits, how attempts went."""
+"""Metrics of outgoing webhooks: subscriptions by state, deliveries that wait, outcomes of attempts."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta

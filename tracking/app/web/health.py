@@ -1,4 +1,4 @@
-"""Health: whether this process works (/healthz), whether it may be sent work (/readyz), and its figures (/metrics)."""
+"""Health endpoints: does this process work (/healthz), may it be sent work (/readyz), its figures (/metrics)."""
 
 import asyncio
 import contextlib

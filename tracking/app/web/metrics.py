@@ -1,4 +1,4 @@
-"""Metrics: render the running counts of the store, and figures of this process, in Prometheus' text form.
+"""Metrics: renders the store's counters and this process's figures in Prometheus' text format.
 
 No name of any order or person.
 """

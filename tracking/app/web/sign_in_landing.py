@@ -1,4 +1,4 @@
-"""After a sign-in: people land on the page that they had asked for, not on the first one."""
+"""After a sign-in, leads people to the page that they had asked for, in place of the first one."""
 
 import time
 from collections import OrderedDict

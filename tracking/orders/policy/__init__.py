@@ -1,1 +1,1 @@
-"""What a team sets for its orders: by when they are promised, and above which value a second person approves. Pure."""
+"""What a team decides about orders in settings: promised times, approval limit, low balance. Pure."""

@@ -1,1 +1,1 @@
-"""The recorded history replayed under other polling plans: API calls against detection delay."""
+"""Backtest: replays the recorded history under other polling plans, API calls against detection delay."""

@@ -1,4 +1,4 @@
-"""Backtest engine: replay a history of orders under another schedule or rate limit, for its calls and delays. Pure.
+"""Backtest engine: replays orders under another schedule or rate limit; returns calls and delays. Pure.
 
 Time goes in steps, and those in which nothing can happen are passed over. What is asked for is said by `selection`, by
 curves that are learned on the way as the console learns them; policies that people know (doubling waits, a fixed one)

@@ -1,4 +1,4 @@
-"""Read the recorded history of orders from the store, for a backtest to replay. Bounded reads; writes nothing.
+"""Reads the recorded history of orders from the store, for a backtest to replay. Bounded reads.
 
 A poll only tells that an order was open at one time and finished at a later one. So each finish is drawn from the time
 it must lie in, by a seeded draw, and it is said how wide those times are: what was measured live is a range.

@@ -1,4 +1,4 @@
-"""Replays in processes of their own, one at a time, so that nothing in this one waits for their arithmetic.
+"""Runs replays in a process of their own, one at a time, so that their arithmetic holds up nothing here.
 
 The store's address and every secret go by the environment; arguments hold figures and words that are known. A replay
 has less priority than whoever asked for it, and an end in any case.

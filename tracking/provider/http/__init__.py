@@ -1,1 +1,1 @@
-"""One call over HTTP: its token, its slot within the rate limit, its bounds, its record, and its answer or error."""
+"""One HTTP call: token, slot within the rate limit, size and time limits, record, answer or error."""

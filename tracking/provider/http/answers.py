@@ -1,4 +1,4 @@
-"""Answers of the provider: the whole body within a size, the JSON of a 2xx, and the error that another status is."""
+"""Reads answers: the body within a size limit, the JSON of a 2xx, and the error that another status means."""
 
 import asyncio
 from collections.abc import Callable, Mapping

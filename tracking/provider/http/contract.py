@@ -1,4 +1,4 @@
-"""The documented contract: which fields, words, types and status codes the provider and its twin describe. Pure.
+"""The documented contract: fields, words, types and status codes of the provider's API. Pure.
 
 Names count in any case, as they do where answers are read. What is not in here may be right all the same: it is
 undocumented, no more.

@@ -1,4 +1,4 @@
-"""Changes of the contract: what the provider uses since the baseline and did not before, and what it uses no more.
+"""Changes of the contract: what the provider uses that it did not at first, and what it no longer uses.
 
 New is what is not documented and was first seen after the baseline was learned. Gone is what was in nearly every answer
 and then in none for long. Each is told until a person marks it as read, in groups: one for an endpoint and kind.

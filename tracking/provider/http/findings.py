@@ -1,4 +1,4 @@
-"""Findings: what the provider sends otherwise than its contract says, each kind noted once, whatever its values.
+"""Findings: departures of the provider from its contract, each kind noted once.
 
 A field of a wrong type that nobody needs is skipped and found here; one that is needed is found as well, beside the
 error that it raises. A finding names the kind of answer, the field and the type that came, and never a value. What the

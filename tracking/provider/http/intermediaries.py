@@ -1,4 +1,4 @@
-"""Tells what answered in place of the provider (a firewall, a sign-in page, a proxy's error), and from where. Pure.
+"""Recognizes what answered in place of the provider: a firewall, a sign-in page, a proxy's error. Pure.
 
 Names kinds and the headers Server and Via, cut and with all but plain letters removed; never repeats a body, an address
 or a name from within one.

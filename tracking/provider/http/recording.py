@@ -1,4 +1,4 @@
-"""Calls and the record of their attempts: one for each that left, and what they say of the provider's health."""
+"""Records each attempt of a call, and derives the provider's health from them."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Sightings: what the provider was seen to use, field by field, gathered in memory and stored in groups.
+"""Sightings: the fields and words that the provider was seen to use, gathered in memory, stored in groups.
 
 Of a value only its type and its shape are looked at ("99.9", "AAA-999"), and the words of fields that hold one of a
 few. A name or a word that looks like data, or that names a person or a secret of ours, is counted as "{name}" or

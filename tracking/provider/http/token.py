@@ -1,4 +1,4 @@
-"""Bearer token: one renewal for all callers, before the token is over or when it was refused."""
+"""Bearer token: renewed once for all callers, before it expires or after it was refused."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""One order as it was known at a moment: its log up to then folded, its timeline, and what is known of it today.
+"""One order as of a moment: its log folded up to then, its timeline, and what is known today. Bounded reads.
 
 Its log is taken up to the first event that was learned later, so that it is what was stored at that moment. Bounded.
 """

@@ -1,4 +1,4 @@
-"""The overview's counts as they were known at a moment, beside those of today; bounded by the hours since.
+"""The overview's counts as of a moment: those of now less what changed since, hour by hour. Bounded reads.
 
 The count at the full hour before is that of now less what the counters say changed since; what happened within the hour
 is added up from its events. How many orders were late is no part of the log: it is known as it was recorded by the end

@@ -1,4 +1,4 @@
-"""The account's balance on the wall board: what is left, whether that is little, how long it lasts, and its course.
+"""Balance of the account: what is left, whether that is little, how long it lasts, its course. Bounded reads.
 
 How long it lasts follows from the balances that were read: what went out of the account in the last seven days, whoever
 ordered it. What came in is no spending. The provider names no currency: it is that of the threshold, else the one of

@@ -1,4 +1,4 @@
-"""The course of things over a span: backlog and throughput, and the states of the open orders. Bounded reads.
+"""Backlog, throughput and states of open orders over a span. Bounded reads.
 
 By the hour for 24h and 7d, by the day (UTC) for 30d, as all charts over a span.
 """

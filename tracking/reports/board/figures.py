@@ -1,4 +1,4 @@
-"""Figures of the wall board: what needs a decision, is late, unconfirmed, open or completed, with the course of a day.
+"""Figures of the overview: needs a decision, late, unconfirmed, open, completed; each with its last 24 hours.
 
 Each number of the past is the one of now, less what changed since. How many were late is known for the hours in which
 the worker recorded it, and for no other.

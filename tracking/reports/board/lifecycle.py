@@ -1,4 +1,4 @@
-"""The lifecycle now: how many orders are in each state, with their cards and what they are worth. Bounded reads."""
+"""Orders by state now, with their cards and value. Bounded reads."""
 
 from __future__ import annotations
 

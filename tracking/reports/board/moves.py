@@ -1,4 +1,4 @@
-"""Moves of orders between states, by hour, and the open orders of now: what the past is taken backwards from."""
+"""Moves of orders between states by hour, and open orders now, from which past counts are computed backwards."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Evidence: an order with its whole log as one file that is verified elsewhere, without any store."""
+"""Evidence: one order with its whole log as a file, verified elsewhere without a database."""

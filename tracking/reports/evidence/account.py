@@ -1,4 +1,4 @@
-"""What the log in an evidence file says of its order: its facts, its lines, and where the log does not hold. Pure.
+"""Facts and lines of an order as the log in an evidence file gives them, and where that log is broken. Pure.
 
 The events are the texts that were hashed, one a line, so that each line's SHA-256 is what the next line ends in. All of
 it may have been written by anybody: whatever cannot be so is told in words, and costs no more than its own size.

@@ -1,4 +1,4 @@
-"""The layout of an evidence file: which files it holds, how they are packed, and what of one can still be read. Pure.
+"""Layout of an evidence file: its members, how they are packed, and how one is read again. Pure.
 
 It is a ZIP whose every byte follows from what is in it: the files in a fixed order, uncompressed, without times of
 their own. So a byte that was changed anywhere is found by packing anew what was read, nothing can unpack to more than

@@ -1,4 +1,4 @@
-"""Makes the evidence file of an order out of the store: one consistent read, bounded, and packed.
+"""Makes the evidence file of an order from the store: one consistent, bounded read, then packed.
 
 Events are in it as they were hashed; recorded API calls as they are stored, masked. Claim data is never in it. With
 `masked` neither is a recipient in full, beyond what people wrote into notes, which the log vouches for.

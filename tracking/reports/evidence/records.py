@@ -1,4 +1,4 @@
-"""Where the provider's answers in an evidence file contradict its log: ID, PO number, state, cards and value. Pure.
+"""Compares the provider's answers in an evidence file with its log: ID, PO number, state, cards, value. Pure.
 
 None of them is part of the chain. What the log does not say as well, the manifest alone vouches for, and that was
 written by whoever made the file: `UNPROVEN` says of which files.

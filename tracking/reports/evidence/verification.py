@@ -1,4 +1,4 @@
-"""Verify an evidence file without any store: its bytes, its chain, and that facts, lines, answers and first page agree.
+"""Verifies an evidence file without a store: bytes, hash chain, and that facts, lines and first page agree.
 
 Whatever was done to it is named with where, but in what the manifest alone vouches for: `records.UNPROVEN`. What is in
 it was written by anybody: it is read within bounds, compared, and written nowhere.

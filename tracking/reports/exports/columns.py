@@ -1,4 +1,4 @@
-"""Columns of files that others take along: each has a kind, which says how it is written in every form.
+"""Columns of exports: the kind of each decides how it is written in every form.
 
 An amount is a decimal text in a record ("12.50"), in the currency of a column beside it; two currencies have no sum.
 """

@@ -1,4 +1,4 @@
-"""Forms of a file: CSV for spreadsheets, JSON lines and Parquet for programs. Rows come and are written in chunks."""
+"""Forms of exports: CSV for spreadsheets, JSON lines and Parquet for programs; written in chunks."""
 
 import csv
 import io

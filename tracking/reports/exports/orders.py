@@ -1,4 +1,4 @@
-"""All orders that match a filter, in chunks, and as rows of a file: no recipients, no claim data, no notes."""
+"""Export of the orders that match a filter, in chunks: no recipients, no claim data, no notes."""
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence

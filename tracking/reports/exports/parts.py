@@ -1,4 +1,4 @@
-"""Parts of the orders that match as rows of a file: their lines, events and deliveries. Recipients are masked."""
+"""Exports of lines, events and deliveries of the orders that match a filter. Recipients are masked."""
 
 from collections.abc import Sequence
 from typing import Any

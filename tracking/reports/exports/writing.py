@@ -1,4 +1,4 @@
-"""Writing an export: the orders that match a filter, or their lines, events or deliveries, in constant memory."""
+"""Writes an export, of whatever kind and form, in constant memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

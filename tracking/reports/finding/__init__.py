@@ -1,1 +1,1 @@
-"""Finding orders by what somebody remembers of them: a part of an id, a reference, a product, a person or a note."""
+"""Full-text search: which orders hold a part of an id, a reference, a product, a person or a note."""

@@ -1,4 +1,4 @@
-"""What a text finds: the orders, whether these are all, and what has to be said of them. Bounded reads."""
+"""Looks a text up: the orders found, whether these are all, and notes for the reader. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text asks for: all of it in an order, or each of its words; as ids and as people are written. Pure."""
+"""Terms of a search: the text taken as a whole or as words; as ids, and as people's spellings. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the insights page reports: detection delay, how forecasts fared, and whether both witnesses agree. Bounded."""
+"""Data of the page Insights: detection delay, accuracy of forecasts, webhooks against polls."""

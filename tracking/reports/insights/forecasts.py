@@ -1,4 +1,4 @@
-"""Forecast accuracy: of the 90 % ETAs whose time has come, how many held, by type of order. Reads only, bounded."""
+"""Forecast accuracy: how many of the 90 % ETAs whose time has passed held, by type of order. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detection delay: where the time of completed orders went, of one order and of all, hour by hour or day by day.
+"""Detection delay: where the time of completed orders went, of one order and of all by hour or day.
 
 Reads only, all bounded. Orders that were complete when they were first seen are not in it: nobody knows when they were
 done. They are counted apart.

@@ -1,4 +1,4 @@
-"""Witness agreement: of each completion, whether the webhook or our poll came first, by how much, and who was alone.
+"""Webhooks against polls: which came first for each completion, by how much, and which came alone.
 
 Reads only, bounded: the newest completions of a period, found by what happened and when. Orders that were complete when
 they were first seen are not in it: our poll was no witness of when they completed.

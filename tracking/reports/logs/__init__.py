@@ -1,1 +1,1 @@
-"""What the logs page reports beside its lists: volumes over time, and one API call in full. Bounded reads."""
+"""Data of the page Logs beside its lists: volumes over time, one API call in full, the contract log."""

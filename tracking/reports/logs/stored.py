@@ -1,4 +1,4 @@
-"""How much is stored: the database's size, its orders, and a bound of its events. Bounded reads; writes nothing."""
+"""How much is stored: size of the database, number of orders, a bound for the events. Bounded reads."""
 
 from dataclasses import dataclass
 

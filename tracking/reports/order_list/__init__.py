@@ -1,1 +1,1 @@
-"""Lists of orders: filters, views, pages, the parameters of their addresses, and exports."""
+"""Lists of orders: filters with their addresses, views with their counts, pages, and what changed since."""

@@ -1,4 +1,4 @@
-"""What an order must be to match a filter, in SQL, and how what matches is sorted and counted."""
+"""SQL conditions of a filter, and how the orders that match are sorted and counted."""
 
 from __future__ import annotations
 

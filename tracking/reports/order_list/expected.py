@@ -1,4 +1,4 @@
-"""By when orders of a list are expected to be complete: when nine in ten of those like them, and as old, are."""
+"""ETA of each order in a list: by when nine in ten orders like it, and as old, are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Narrowing a list of orders: which one of a filter's conditions few orders meet, found along that one's own index.
+"""Narrows a filter's query: finds the one condition that few orders meet, to read along its index.
 
 A list is read in the order it is sorted by, and what does not match is passed over: quick where many match, a walk over
 all orders where few do. So each condition that has an index is asked first, up to RARE rows; where few orders meet one,

@@ -1,4 +1,4 @@
-"""What a page of orders does not show yet: which orders have come, and what has changed of which. Bounded reads."""
+"""News since a list was drawn: which orders have come, and which values changed. Bounded reads."""
 
 from __future__ import annotations
 

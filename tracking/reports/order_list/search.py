@@ -1,4 +1,4 @@
-"""Which orders match a filter: one page of them, how many, the next one, and whatever somebody types. Reads only."""
+"""Lists the orders that match a filter: one page, how many, the neighbours of one. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standstill: whether anything at all can be otherwise than when a list was read, told by one cheap statement."""
+"""Tells by one cheap statement that nothing can have changed since a list was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many orders each view of the list holds: from the counters, or counted through an index up to a limit."""
+"""Counts of the views of the list: from the counters, or counted along an index up to a limit."""
 
 from __future__ import annotations
 

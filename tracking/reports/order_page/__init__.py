@@ -1,1 +1,1 @@
-"""One order as its page shows it: verdict, story, lines, API calls, what customers are written; bounded reads."""
+"""Data of an order's page: verdict, timeline, lines, API calls, a text for the customer."""

@@ -1,4 +1,4 @@
-"""What became of an order's approval, in words: why it waits, who approved or declined it. Bounded reads."""
+"""Approval of an order in words: why it waits, who approved or declined it. Bounded reads."""
 
 from __future__ import annotations
 

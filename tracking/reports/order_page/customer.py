@@ -1,4 +1,4 @@
-"""What a customer can be written of their order: a few plain sentences, none of our words, nobody's address. Pure."""
+"""Text for a customer about their order: plain sentences, no terms of ours, no addresses. Pure."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Progress of an order of many cards: how fast cards were fulfilled so far, and when all will be at that pace. Pure."""
+"""Progress of an order of many cards: its pace so far, and when it will be complete at that pace. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rows of the store that the parts of an order's page are made of, and in words what of an order was removed."""
+"""Rows that several parts of an order's page read, and what was removed from the order, in words."""
 
 from collections.abc import Mapping
 from typing import Any

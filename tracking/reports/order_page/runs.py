@@ -1,4 +1,4 @@
-"""Runs of events that say the same, made one row of a story: equal polls, lines moving on, duplicate webhooks. Pure."""
+"""Merges runs of similar events into one row of a timeline: equal polls, duplicate webhooks. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The story of one order: its events in sentences, runs of equal ones as one row, and the next step. Bounded."""
+"""Timeline of one order: its events in sentences, runs of similar ones merged, and the next step. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on one order: what is so now, what proves it, what both witnesses say, and what may be done. Bounded."""
+"""Verdict on one order: its state, what proves it, what webhook and poll say, and which acts are possible."""
 
 from __future__ import annotations
 

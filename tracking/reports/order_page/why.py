@@ -1,4 +1,4 @@
-"""Why an order is expected when it is: how long completed orders like it took, and where this one stands. Bounded."""
+"""Why an ETA is what it is: how long similar orders took, and where this one stands among them. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is read of outgoing webhooks: subscriptions and how they fare, deliveries and their attempts. Bounded reads."""
+"""Outgoing webhooks for people to read: subscriptions, their health, deliveries and attempts."""

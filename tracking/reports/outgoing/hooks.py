@@ -1,4 +1,4 @@
-"""Subscriptions of outgoing webhooks and their deliveries, as pages and the command line list them. Bounded reads.
+"""Subscriptions and deliveries as pages and the command line list them. Bounded reads.
 
 No secret is read here, and of a URL no path and no query, which may hold one.
 """

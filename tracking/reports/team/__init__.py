@@ -1,1 +1,1 @@
-"""What a team's pages read: who works here, what was done to many orders, and what people did. Bounded; no writes."""
+"""Data of the team's pages: jobs, imports, audit log, handover, drills, saved views."""

@@ -1,4 +1,4 @@
-"""The audit log of people, newest first: by who, what, order and time; a page goes on below a number. Bounded."""
+"""Pages of the audit log, newest first, filtered by name, kind, order and time. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an entry of the audit log says, in words. Asks no store; a detail that nobody knows is shown as it is stored."""
+"""Entries of the audit log in words. Pure; an unknown detail is shown as it is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shift's handover: what came, ended and was decided since a moment, and what is open, snoozed, late or down now.
+"""Data of the handover: what came, ended and was decided since a moment, and what is open or late now.
 
 Bounded: what is too much to count is counted as far as a limit, and said to be at least so much.
 """

@@ -1,4 +1,4 @@
-"""The handover in words: sections of lines, each with the way to what it is about; and all of it as Markdown. Pure."""
+"""The handover in words: sections of lines with links; and as Markdown. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports: each file with how far its orders are, what they are worth, when all may be placed and complete.
+"""Imports: progress of each, the value of its orders, when all will be placed and complete. Bounded reads.
 
 Bounded by what one file can hold; all of it is found through the indexes on the file. Writes nothing.
 """

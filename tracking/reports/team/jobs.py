@@ -1,4 +1,4 @@
-"""Jobs over many orders: how far each is, when it may end, and what it touched. Bounded reads."""
+"""Jobs: progress of each, its projected end, and what it did to which orders. Bounded reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outages as far as the store knows them: API calls that failed one after another, silent webhooks, silent workers.
+"""Outages that the store shows: API calls that failed one after another, silent webhooks, silent workers.
 
 Only the newest API calls are stored, of silent webhooks only the last time, and of workers only when each was last at
 work. What is not known of the past is said. Bounded reads.

@@ -1,4 +1,4 @@
-"""Who works here: the names that an order can be given to without typing them. Bounded reads."""
+"""People who work here: names to offer when an order is assigned. Bounded reads."""
 
 from __future__ import annotations
 

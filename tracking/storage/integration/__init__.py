@@ -1,1 +1,1 @@
-"""What is kept for other systems: subscriptions, deliveries that wait, alerts, tokens of the API. Steps of a job."""
+"""What is stored for other systems: subscriptions, deliveries, alerts, API tokens and requests."""

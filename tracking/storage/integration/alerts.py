@@ -1,4 +1,4 @@
-"""Alerts as they are stored, the lease of whoever tells of them, and what is snoozed. Steps of a job."""
+"""Alerts as stored, the lease of the process that sends them, and snoozes. Steps of a job."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace

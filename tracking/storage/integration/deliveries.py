@@ -1,4 +1,4 @@
-"""Deliveries: lease them in order, record attempts, have them sent again, remove them once old. Steps of a job.
+"""Deliveries: leased in order, attempts recorded, sent again, removed when old. Steps of a job.
 
 Of those of one order that wait for a subscription the first alone is due, so that none overtakes another.
 """

@@ -1,4 +1,4 @@
-"""Events of all orders in the order of their numbers, up to one before which none can come any more. Reads only.
+"""Events of all orders by number, up to one below which no other can still appear. Bounded reads.
 
 On SQLite one writes at a time, and numbers are committed in their order. On PostgreSQL a transaction takes its numbers
 before it commits, and one that took a later number may commit sooner: whoever has read that would never see the earlier

@@ -1,4 +1,4 @@
-"""Types of events that subscriptions are notified of, and which of them an entry of an order's log is. Pure.
+"""Types of events for subscriptions, and which of them an entry of an order's log is. Pure.
 
 An entry says it by itself, so that live events and those of a span that is replayed are judged alike.
 """

@@ -1,4 +1,4 @@
-"""Notifications that an order is late: written once for each lateness, which is no event of the log. Steps of a job.
+"""Notifications of late orders, once for each lateness, as no event of the log tells of it. Steps of a job.
 
 An order is late once its `late_at` is over, so nothing happens at that moment: who delivers looks which orders it came
 to since the last time. Where `late_at` is set to a time that is over already, its own transaction writes them.

@@ -1,4 +1,4 @@
-"""Notifications: the deliveries of an event, as rows that its own transaction adds. Steps of a job of the writer.
+"""Notifications: rows of deliveries, added in the transaction of the event they tell of. Steps of a job.
 
 What is known of the subscriptions is read once a transaction, and only where something happened that one may want.
 """

@@ -1,4 +1,4 @@
-"""Acts by the API under an Idempotency-Key: what was asked, and the answer that is given again for a day. Steps."""
+"""Idempotency of the API: requests under an Idempotency-Key, with the answer, for a day. Steps of a job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Subscriptions: added, read, changed, and how they fare with what is delivered. Steps of a job of the writer."""
+"""Subscriptions: added, read, changed, with the outcomes of their deliveries. Steps of a job."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The tables of what other systems get and ask. No logic, as in `storage.tables`.
+"""Tables of what other systems get and ask. No logic, as in `storage.tables`.
 
 `from __future__ import annotations` must not stand here: SQLModel reads the annotations while the classes are made.
 """

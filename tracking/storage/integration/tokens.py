@@ -1,4 +1,4 @@
-"""Tokens of the API: made, listed, revoked, looked up by their hash, and how often each read. Steps of a job."""
+"""API tokens as stored: made, listed, revoked, found by their hash; and how often each read. Steps of a job."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

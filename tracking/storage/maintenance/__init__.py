@@ -1,1 +1,1 @@
-"""Care of a store: verify it against its log, copy it, and notice that it was restored from a copy."""
+"""Maintenance of the database: verify it against its log, copy it, detect that it was restored."""

@@ -1,4 +1,4 @@
-"""Restore mark: detect and mark a store that was restored from a backup, and so lacks what was done after it.
+"""Restore mark: detects that a store was restored from a backup, and so lacks what was done after it.
 
 Two signs lead to the same mark. A copy made by `backup` carries it. A copy made in any other way does not, so a small
 file next to the database holds the number of the newest event: a store that has not come so far is an older one. While

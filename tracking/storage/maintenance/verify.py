@@ -1,4 +1,4 @@
-"""Verify the store: recompute every order, line, counter and hash from the log, and compare. Writes nothing.
+"""Verifies the store: recomputes every order, line, counter and hash from the log. Writes nothing.
 
 The log is cut at its newest event when the audit begins, so that a console may go on working meanwhile: rows are
 compared with all their events, counters with the events before the cut. Texts are hashed as the store holds them, and

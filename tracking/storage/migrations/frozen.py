@@ -1,4 +1,4 @@
-"""What the revisions were written with, as it was then: renaming or changing the live code must not change history."""
+"""Frozen copies of the code that the revisions use, so that later changes of it do not change them."""
 
 import hashlib
 import hmac

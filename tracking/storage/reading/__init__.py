@@ -1,1 +1,1 @@
-"""How reads are kept from taking long: a limit of time for each, on SQLite and PostgreSQL."""
+"""Time limits of reads, on SQLite and PostgreSQL."""

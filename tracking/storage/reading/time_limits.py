@@ -1,4 +1,4 @@
-"""Time limits of reads: how long a read may take until it is given up, so that none keeps a page, or the store, busy.
+"""Time limits of reads, after which one is given up, so that none keeps a page or the store busy.
 
 Whoever asks sets it for a block: what refreshes by itself has a moment, what a person asked for has some seconds, and
 the loops, the receiver and the command line have no limit.

@@ -1,1 +1,1 @@
-"""What leaves the store once it is old: logs of finished orders, for which checkpoints stay, and finished jobs."""
+"""Retention: old orders' logs are archived and removed, checkpoints stay; finished jobs are removed."""

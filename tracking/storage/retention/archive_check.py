@@ -1,4 +1,4 @@
-"""Check archives against the store: each file's bytes, its orders' chains, and that the store goes on where they end.
+"""Checks archives against the store: bytes, hash chains, and that the store goes on where they end.
 
 What a file holds of an order is proven by its head: the store has it as the order's own or, where events came later, as
 the hash that the next one carries. Its facts are those over which the order's checkpoint was made.

@@ -1,4 +1,4 @@
-"""Archiving: what leaves goes to Parquet files first, and leaves only once its file is whole, flushed and recorded.
+"""Archiving: writes old orders to Parquet files, and removes them once a file is whole, flushed and recorded.
 
 A file is begun in the table of archives, written under a temporary name, flushed, read again and verified, renamed,
 and recorded with its digest; then its orders leave in small steps. Whatever is killed where, the next run goes on: a

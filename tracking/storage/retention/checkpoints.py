@@ -1,4 +1,4 @@
-"""Checkpoints: what stays of events that left, so that the log is still verified from there on. Steps of a job.
+"""Checkpoints: what stays of removed events, so that the rest of the log is still verified. Steps of a job.
 
 A checkpoint's digest is the SHA-256 of a JSON array in the form of `orders.event_chain`: PONumber, the hash of the last
 event that left, how many left, the ids of the first and the last, what they added to the counters, and the order's

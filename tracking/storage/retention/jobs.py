@@ -1,4 +1,4 @@
-"""Removal of finished jobs: their orders and the rows of their imports leave, then they. Steps of a job of the writer.
+"""Removes finished jobs, with their lists of orders and the rows of their imports. Steps of a job of the writer.
 
 What an import brought stays: its file's digest and name, and each order under its PONumber.
 """

@@ -1,4 +1,4 @@
-"""Who may remove: one process at a time, by a fact that also says what was removed so far. Steps of a job."""
+"""Lease of removals: one process at a time; its fact also counts what was removed. Steps of a job."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Audit one order after another: its row, its lines and its events against each other, and what they add up to.
+"""Audits one order after another: its row, lines and events against each other, and the counters they imply.
 
 Texts are hashed as the store holds them, and only what the states follow from is parsed: an event costs a few
 microseconds. Where first events left the store, the log begins after the order's checkpoint.

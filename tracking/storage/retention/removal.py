@@ -1,4 +1,4 @@
-"""Removal: the log of a finished order leaves, with its lines, claim data, calls and documents. Steps of a job.
+"""Removes the log of a finished order, with its lines, claim data, calls and documents. Steps of a job.
 
 An order leaves once it is terminal, asks for no decision, is followed and snoozed no more, the lines of a completed one
 are at their end, and its newest event is old enough. What does not agree with its log stays, as the log is what would

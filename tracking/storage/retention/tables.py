@@ -1,4 +1,4 @@
-"""The tables of what left the store: a checkpoint for each order, and the archives. No logic, as in `storage.tables`.
+"""Tables of retention: a checkpoint for each shortened order, and the archives. No logic.
 
 `from __future__ import annotations` must not stand here: SQLModel reads the annotations while the classes are made.
 """

@@ -1,1 +1,1 @@
-"""What orders are found by, a part of any of it: texts of their own, their index, and the way into it."""
+"""Index of the full-text search: the texts of each order, indexed on SQLite and PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Checking that each order is found by what is stored of it, and by nothing else; reads a part of the orders."""
+"""Checks that each order is found by what is stored of it and by nothing else; the index by samples."""
 
 from collections import defaultdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""Indexing: make the texts of orders that have none yet, and bring SQLite's index up to them. Steps of a job.
+"""Indexing: makes the texts of orders that have none yet, and adds texts to SQLite's index. Steps of a job.
 
 Each step is small and stores how far it came in its own transaction, so that it may be killed, or done by two workers.
 SQLite's index follows the texts in groups: for each order by itself it would cost more than the rest of the order. What

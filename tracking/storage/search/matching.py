@@ -1,4 +1,4 @@
-"""Matching: which orders hold a text, or several. Bounded reads: an index names candidates, their texts decide.
+"""Matching: which orders hold a text, or several. The index names candidates, their texts decide. Bounded reads.
 
 SQLite's index gives the candidates newest first, and texts that are not in it yet are looked through beside it.
 PostgreSQL's gives all of them at once: what the newest texts hold often is looked for among these alone.

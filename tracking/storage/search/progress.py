@@ -1,4 +1,4 @@
-"""How far the search's texts and their index are, kept as a fact in the transaction of each step."""
+"""Progress of indexing, stored as a fact in the transaction of each step."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime

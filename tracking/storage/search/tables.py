@@ -1,4 +1,4 @@
-"""The table of the search's texts, and the names of the indexes over it. No logic, as in `storage.tables`.
+"""Table of the search's texts, and names of the indexes over it. No logic, as in `storage.tables`.
 
 `from __future__ import annotations` must not stand here: SQLModel reads the annotations while the classes are made.
 """

@@ -1,4 +1,4 @@
-"""The texts that orders are found by: made of their ids, lines and notes, added to, replaced. Steps of a job.
+"""Texts that orders are found by, made of their ids, lines and notes. Steps of a job.
 
 Each is written in the transaction of what it is made of. The index over them may follow later: see `indexing`.
 """

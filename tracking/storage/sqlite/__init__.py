@@ -1,1 +1,1 @@
-"""How SQLite is used: the one driver of the process, and the journal it keeps."""
+"""SQLite: its one driver, its journal, bulk statements, and types of its own."""

@@ -1,4 +1,4 @@
-"""SQLite driver: the one place that chooses it, pysqlite3 or the standard library's; all others take `dbapi` from here.
+"""Driver of SQLite: pysqlite3 or the standard library's, chosen here alone; all others take `dbapi` from here.
 
 pysqlite3 brings a SQLite of its own. Two copies of SQLite in one process must never open one file: the locks on it
 belong to the process, so that each copy would take the other's for none and drop them when it closes the file.

@@ -1,4 +1,4 @@
-"""SQLite journal: a write-ahead log where this SQLite is safe with one, else the rollback journal; never both at once.
+"""Journal mode of SQLite: write-ahead log where this SQLite is safe with it, else rollback journal.
 
 A store in WAL mode stays in it. An affected SQLite takes it out of that mode where nobody else has it open, and
 refuses it else, before every transaction: another process may bring it back into that mode at any time.

@@ -1,4 +1,4 @@
-"""SQLite loading: fill a store in one transaction that nobody else sees anything of, its indexes made at the end.
+"""Bulk loading on SQLite: one transaction that nobody else sees, indexes built at its end.
 
 With the rollback journal new pages are written once, straight into the database, and a process that dies leaves a
 journal by which whoever opens the store next takes all of them away again. To make an index of many rows at once takes

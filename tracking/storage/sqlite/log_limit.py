@@ -1,4 +1,4 @@
-"""Limit of SQLite's write-ahead log: begins it anew where readers that overlap would let it grow for ever.
+"""Limits SQLite's write-ahead log: restarts it where overlapping readers would let it grow for ever.
 
 SQLite begins the log anew only in a moment without readers of it. Where many read, each for a moment, there may be none
 for hours. So once it is large the writer waits a little for those that are reading now; those that begin meanwhile need

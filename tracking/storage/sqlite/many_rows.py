@@ -1,4 +1,4 @@
-"""Many rows: insert or change them by one step of SQLite, where its driver takes a step for each of them.
+"""Writes many rows by one step of SQLite, where the driver's executemany takes a step for each.
 
 In each step the driver lets go of the interpreter. Where an event loop keeps that busy, the writer waits after every
 step to get it back, which takes several times as long as a row does: with 64 webhooks in flight it waited three times

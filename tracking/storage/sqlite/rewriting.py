@@ -1,4 +1,4 @@
-"""SQLite rewriting: put a store into as few pages as it needs, so that no page holds what was deleted (VACUUM).
+"""Rewrites a store into as few pages as it needs, so that no page holds deleted data (VACUUM).
 
 Some builds of SQLite, pysqlite3's among them, keep all that is temporary in memory, and a VACUUM makes the whole store
 anew there. A large one is written to a file beside it instead and copied back from there, in one transaction.

@@ -1,4 +1,4 @@
-"""Times: aware and in UTC on every engine; SQLite, which has no zones, keeps them as texts that sort."""
+"""Column type for times: aware and in UTC on every engine; on SQLite stored as texts that sort."""
 
 import functools
 from collections.abc import Callable

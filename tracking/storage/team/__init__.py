@@ -1,1 +1,1 @@
-"""What a team leaves in the store: its audit log, jobs over many orders, imports, saved views. Steps of a job."""
+"""What is stored of a team's work: audit log, approval rule, rows of imports, snoozes, tables of jobs."""

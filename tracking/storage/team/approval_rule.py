@@ -1,4 +1,4 @@
-"""The approval rule in force: kept in the store, so that whatever places an order goes by it. Steps of a job."""
+"""Approval rule in force: stored, so that every process on the store goes by it. Steps of a job."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The audit log of people: who did what, chained like an order's log, so that no entry can be changed or left out.
+"""Audit log of people: who did what, as a hash chain, so that no entry can be changed or left out.
 
 An entry's hash is the SHA-256 of a JSON array of its columns and the hash before; the newest is kept as a fact. It
 names no recipient and no claim data: what people typed into a search is in it as a keyed hash.

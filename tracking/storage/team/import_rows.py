@@ -1,4 +1,4 @@
-"""Rows of imports that are not placed: rejected with a reason, or discarded by somebody. Steps of a job."""
+"""Rows of imports that are not placed: rejected with a reason, or discarded. Steps of a job."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the provider was seen to use, in the store: added to by every process, bounded. Steps of a job."""
+"""Sightings of the provider's contract in the store: added to by every process, bounded. Steps of a job."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

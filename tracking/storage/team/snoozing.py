@@ -1,4 +1,4 @@
-"""Snoozing: which orders wait now, in SQL, and how many of those that would ask for somebody do."""
+"""SQL conditions for snoozed orders, and how many of those that need somebody are snoozed."""
 
 from __future__ import annotations
 

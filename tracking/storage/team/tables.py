@@ -1,4 +1,4 @@
-"""The tables of a team's work. No logic, as in `storage.tables`; nothing here is an order's log.
+"""Tables of a team's work. No logic, as in `storage.tables`; nothing here is part of an order's log.
 
 `from __future__ import annotations` must not stand here: SQLModel reads the annotations while the classes are made.
 """

@@ -1,4 +1,4 @@
-"""Groups: run the writer's jobs in one transaction; where one fails, cut the group so that it harms no other.
+"""Groups: run jobs of the writer in one transaction; where one fails, split the group so that the others succeed.
 
 No job is undone by itself, as that would cost a savepoint for each. A group of which one job fails leaves nothing; what
 came before that job, the job and what comes after it are then run anew, each part in a transaction of its own.

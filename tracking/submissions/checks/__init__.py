@@ -1,1 +1,1 @@
-"""What a text may be, wherever it was written: numbers, identifiers, recipients, and what spreadsheets do to them."""
+"""Checks of text that people wrote: amounts, identifiers, recipients, and damage done by spreadsheets."""

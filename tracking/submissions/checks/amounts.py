@@ -1,4 +1,4 @@
-"""Numbers as people and spreadsheets of any country write them: read where only one reading is possible."""
+"""Numbers as people and spreadsheets of any country write them; refused where two readings are possible."""
 
 import re
 import unicodedata

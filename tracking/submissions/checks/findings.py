@@ -1,4 +1,4 @@
-"""Findings in the rows of a file, put together: what is the same in many rows is one problem that names them all.
+"""Groups problems of a file: the same problem in many rows becomes one that names the rows.
 
 For people they are put together once more, into groups of what differs in the values alone.
 """

@@ -1,4 +1,4 @@
-"""What happens to any text on its way: letters lost, characters that nobody sees, a spreadsheet's errors and formulas.
+"""Damage to text: lost letters, invisible characters, a spreadsheet's errors and formulas.
 
 Each check returns what is wrong and what to do, or None; none of them repeats the text, which may name a person.
 """

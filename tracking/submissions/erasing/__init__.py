@@ -1,1 +1,1 @@
-"""What an erasure removes beside orders: the rows of imports that are no orders yet."""
+"""Parts of an erasure beside the orders' own rows: imports, copies, deliveries, assignments."""

@@ -1,4 +1,4 @@
-"""Finds what was assigned by a name that is the erased person's: it stays, as the logs vouch for it, and is listed."""
+"""Finds assignments to somebody of the erased person's name: they stay in the log, and are listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an erasure removes beside orders: recorded calls, refused webhook calls, drafts, saved views, words and names.
+"""Erases a recipient from copies: recorded calls, refused webhook calls, drafts, saved views, file names.
 
 Drafts and saved views go whole; a job loses the words that somebody typed for it, an import the name of its file.
 """

@@ -1,4 +1,4 @@
-"""What an erasure removes of outgoing webhooks: bodies, answers and reasons for a skip that name somebody."""
+"""Erases a recipient from outgoing webhooks: bodies, receivers' answers, reasons for a skip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Erase a recipient from the rows of imports: an order that waits is not placed any more, and its row says why.
+"""Erases a recipient from rows of imports: an order that waits is not placed any more, and its row says why.
 
 Whoever was erased must not come back by a file that goes on later. A reference that names them goes from the rows, too,
 as no log vouches for it there.

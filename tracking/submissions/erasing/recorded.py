@@ -1,4 +1,4 @@
-"""Removals of an erasure, with the entry of the audit log that there was one, and nothing of whom."""
+"""Writes an erasure's removals together with its entry in the audit log, which does not name the person."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Imports: a file's orders from when it is handed in until each of them is an order, or was rejected with a reason."""
+"""Imports: the orders of an uploaded file, from rows that wait until each is placed, rejected or discarded."""

@@ -1,4 +1,4 @@
-"""Discard the orders of an import that wait: they are not placed, and whom they go to is not stored any more.
+"""Discards the orders of an import that wait: they are never placed, and their recipients are removed.
 
 For a file whose upload or job was stopped, and that nobody wants any more. Handed in again, its orders wait once more.
 """

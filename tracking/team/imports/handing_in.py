@@ -1,4 +1,4 @@
-"""Hand in a file: all its orders are committed as rows of one import, in bounded groups; then a job places them.
+"""Commits all orders of a file as the rows of one import, in bounded groups, then starts a job to place them.
 
 The file's digest is the import: handed in twice, from two windows or after a crash, it is the same one and goes on
 where it was. Rows that were rejected or discarded are tried again, as the file holds them once more.

@@ -1,4 +1,4 @@
-"""Place the orders of an import, group by group: each order and the outcome of its row in one transaction.
+"""Places the orders of an import, group by group: each order and its row's outcome in one transaction.
 
 So each order is placed once, whoever asks for the next group and whatever is killed: the job's row is locked first, and
 only rows that wait are placed. Steps of a job of the writer.

@@ -1,1 +1,1 @@
-"""Commands about alerts that leave the console: list them, try the services, snooze, and the rules."""
+"""Commands about alerts: list them, test the services, snooze, show the rules."""

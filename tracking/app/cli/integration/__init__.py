@@ -1,1 +1,1 @@
-"""Commands about other systems: the tokens of those that ask by the API, and webhooks that tell them of events."""
+"""Commands about other systems: API tokens and outgoing webhooks."""

@@ -1,1 +1,1 @@
-"""Commands about what leaves the database: old orders into Parquet files, and those files held against it."""
+"""Commands about archives: write old orders to Parquet files and remove them, verify such files."""

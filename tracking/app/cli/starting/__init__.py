@@ -1,1 +1,1 @@
-"""Commands about a start: what there is to check before it, and the console itself."""
+"""Commands about a start: check what would keep the console from working, and start it."""

@@ -1,1 +1,1 @@
-"""Commands about what a team does: its audit log, and what is handed on to the next shift."""
+"""Commands about the team's work: its audit log, and the handover to the next shift."""

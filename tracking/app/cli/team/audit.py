@@ -1,4 +1,4 @@
-"""Command that lists what people did: audit."""
+"""Command audit: lists what people did."""
 
 from datetime import datetime
 from typing import Annotated

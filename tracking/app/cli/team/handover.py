@@ -1,4 +1,4 @@
-"""Command that hands a shift on: handover."""
+"""Command handover: what one shift hands on to the next."""
 
 from dataclasses import asdict
 from datetime import datetime

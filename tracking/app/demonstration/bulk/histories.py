@@ -1,4 +1,4 @@
-"""Histories of made-up orders: what was observed of each, and the events and states that the live rules make of it."""
+"""Histories of made-up orders: what was observed of each, and the events and states that the live rules derive."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Rows of made-up orders: what live ingestion leaves of their histories, as tuples that go into the store in bulk.
+"""Rows of made-up orders: what live ingestion would have written for their histories, as tuples for bulk inserts.
 
 Times and documents are the texts that are hashed into the chain, which SQLite stores as they are. A row of what belongs
 to an order begins with the order's place in its group, as only the store numbers orders.

@@ -1,4 +1,4 @@
-"""Transport of groups from the processes that make them to the one that stores them: as bytes, by `marshal`.
+"""Sends groups from the processes that make them to the one that stores them, as bytes of `marshal`.
 
 It takes half of pickle's time for the many short texts, and both ends are of one program.
 """

@@ -1,1 +1,1 @@
-"""The demonstration's team: what three people did with the week's orders, and the entries of the audit log about it."""
+"""The demonstration's made-up team: what three people did with the week's orders, audit log included."""

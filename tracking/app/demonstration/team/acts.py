@@ -1,4 +1,4 @@
-"""What somebody of the demonstration's team does, and when: one act on one order, or a job over several. Pure."""
+"""Acts of the demonstration's team: who does what and when, to one order or by a job over several. Pure."""
 
 from __future__ import annotations
 

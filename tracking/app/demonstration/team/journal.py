@@ -1,4 +1,4 @@
-"""The journal of the demonstration's team: does their acts as the real steps do, and writes the audit log about them.
+"""Does the acts of the demonstration's team through the real code, audit log included.
 
 Orders are followed one after the other, so acts come in another order than that of their times. Entries wait until no
 earlier one can come; those that wait are committed with the group that made them, so that none is lost or doubled.
