@@ -96,11 +96,11 @@ class NotAllowed(TrackingError):
 
 
 class NotPermitted(TrackingError):
-    """The role of whoever acts forbids it; the message says which role may."""
+    """The actor's role forbids it; the message says which role may."""
 
 
 class NotAdmitted(NotPermitted):
-    """Whoever is at the screen may not even read; the message says why."""
+    """The person at the screen may not even read; the message says why."""
 
 
 class ClaimsUnavailable(TrackingError):
@@ -140,7 +140,7 @@ class ProviderError(TrackingError):
 
     @property
     def is_server_error(self) -> bool:
-        """Whether the answer was a 5xx: whatever else is asked there fares no better at the moment."""
+        """Whether the answer was a 5xx: other calls would fail too at the moment."""
         return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 

@@ -118,10 +118,9 @@ def _is_due(stored: orders.StoredOrder, now: datetime) -> bool:
 def receive_webhook(
     connection: Connection, call: WebhookCall, size: int, now: datetime, planner: PlanningContext, *, times: int = 1
 ) -> str:
-    """A callback whose address was proven: a claim that makes a known order due, kept for an unknown one.
+    """Record a webhook call whose address was proven: it makes its order due, or waits for an order that is not here.
 
-    `times` is how often it has come since the last time it was told of. Returns what became of it: accepted, repeated,
-    waiting or refused.
+    `times` is how often it came in the batch. Returns what became of it: accepted, repeated, waiting or refused.
     """
     values = asdict(call) | {"outcome": "accepted", "size": size, "rule": None}
     # The order is locked before the call, as where calls are recorded together.
@@ -147,7 +146,7 @@ def _apply_webhook(
     *,
     came_at: datetime | None = None,
 ) -> str:
-    """What a webhook call means for its order; `came_at` is told of one that waited for it."""
+    """Apply a webhook call to its order; `came_at` is given for a call that waited for its order."""
     provider_id, own_id = webhook_call["provider_id"], stored.order.provider_id
     foreign = bool(provider_id and own_id and not model.same_id(provider_id, own_id))
     outcome, reason, rule = "accepted", webhook_call["reason"], None
@@ -256,7 +255,7 @@ def record_work(
 def record_reveal(
     connection: Connection, order_id: int, request: ClaimRevealed, *, cipher: ClaimCipher, actor: str, now: datetime
 ) -> tuple[claims.ClaimVersion, int, str]:
-    """Writes down that a person sees one unit's claim data; returns it sealed, the count of versions, the PONumber.
+    """Record that a person sees one unit's claim data; returns it encrypted, the number of versions, and the PONumber.
 
     Raises UnknownOrder, or ClaimsUnavailable: nothing is written down then, as nothing will be shown.
     """

@@ -30,7 +30,7 @@ class Policy:
     last: Mapping[str, datetime] = field(default_factory=dict)
 
     def held(self, alert: Alert, now: datetime) -> str | None:
-        """Say why its message waits although it is due; None where it does not."""
+        """Say why the alert's message waits although it is due; None where it does not wait."""
         rule = RULES[alert.rule]
         if any(now < self.snoozed[name] for name in (alert.rule, ALL) if name in self.snoozed):
             return SNOOZED
@@ -86,7 +86,7 @@ def _may_update(alert: Alert, trouble: Trouble, now: datetime) -> bool:
 
 
 def _absent(alert: Alert, now: datetime, *, off: bool) -> Alert:
-    """What is gone for a while is over; until then it has no message, which might be wrong when it is read."""
+    """End the alert once its trouble is gone for a while; meanwhile nothing is sent, as it might be wrong when read."""
     if off:
         return replace(alert, ended_at=now, clear_since=now, next_attempt_at=None)
     since = min(alert.clear_since or now, now)
@@ -122,12 +122,12 @@ def missing(alert: Alert, services: Sequence[str]) -> list[str]:
 
 
 def claimed(alert: Alert, until: datetime) -> Alert:
-    """The alert while its message is being sent: whoever dies meanwhile leaves it to the next one after that time."""
+    """The alert while its message is being sent: if this process dies, another one sends it after `until`."""
     return replace(alert, attempts=alert.attempts + 1, next_attempt_at=until)
 
 
 def recorded(alert: Alert, sent: Alert, taken: Collection[str], services: Sequence[str], now: datetime) -> Alert:
-    """The alert after the message of what it was (`sent`) went out, and these services took it.
+    """The alert after a message about it as it was then (`sent`) went out and these services (`taken`) took it.
 
     Where it ended meanwhile in the hands of another process, the message of its end is due as it was.
     """

@@ -20,7 +20,7 @@ LISTED = 200
 
 @dataclass(frozen=True, slots=True)
 class AlertList:
-    """What there is of alerts.
+    """The alerts, as pages and the command line list them.
 
     `lasting` and `past` together are the LISTED that began last, and all that last. `lead` is the process that tells of
     them; None where none did in the last minutes, so that `lasting` is as old as `as_of`. `arming`: what the alert that
@@ -116,7 +116,7 @@ def record(alert: Alert, state: str) -> dict[str, Any]:
 
 
 def rule_title(rule: str) -> str:
-    """The trouble that a rule tells of; a rule of a later version by its word."""
+    """The title of a rule's trouble; the rule's name itself where a later version of the console added it."""
     return RULES[rule].title if rule in RULES else rule
 
 

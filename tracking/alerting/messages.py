@@ -53,7 +53,7 @@ class Origin:
 
 
 def grouped(alerts: Iterable[Alert], quiet: QuietHours | None) -> list[list[Alert]]:
-    """Put together what one message tells of: of one rule begins or ends, and all that waited for the quiet hours."""
+    """Group the alerts that share a message: begins, or ends, of one rule; and all that waited for the quiet hours."""
     groups: dict[tuple[str, bool], list[Alert]] = defaultdict(list)
     for alert in alerts:
         at = alert.next_attempt_at
@@ -90,7 +90,7 @@ def _gravity(alerts: Sequence[Alert]) -> Gravity:
 
 
 def _of_rule(alerts: Sequence[Alert], service: str) -> tuple[str, list[str], str]:
-    """The title, the lines and the page of what begins, or ends, of one rule."""
+    """Title, lines and page of a message about begins, or ends, of one rule."""
     ended = alerts[0].ended_at is not None
     distinct = list({alert.detail["title"]: alert for alert in alerts}.values())
     if len(distinct) == 1:
@@ -151,7 +151,7 @@ def _named(alert: Alert) -> str:
 
 
 def _summary(alerts: Sequence[Alert], service: str, origin: Origin) -> tuple[str, list[str]]:
-    """What several rules tell of: what waited for the quiet hours to end."""
+    """A message about several rules, whose alerts waited for the quiet hours to end."""
     lasting, over = ([a for a in alerts if (a.ended_at is None) is still] for still in (True, False))
     counts = [
         f"{wording.count(len(lasting), 'alert')} that last" if lasting else "",

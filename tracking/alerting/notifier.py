@@ -43,7 +43,7 @@ REMOVED_EVERY = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What came of one message to one service, for each alert that it tells of."""
+    """The result of sending one message to one service, for all alerts in it."""
 
     service: str
     alerts: tuple[Alert, ...]
@@ -250,7 +250,7 @@ class Notifier:
         self._of_store = [lifecycle.recorded(claimed, claimed, taken, [*self._services], self._clock())]
 
     def _speaks_for_store(self) -> bool:
-        """Whether the process that leads is this one, on another machine, or gone: else that one tells of it."""
+        """Whether this process alerts of the store's trouble: not while another on its machine leads and lives."""
         lead = self._lead
         if lead is None or lead.owner.partition("/")[0] != self._owner.partition("/")[0]:
             return True

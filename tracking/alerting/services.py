@@ -163,7 +163,7 @@ _UNUSABLE = (
 
 
 def _import_quietly() -> None:
-    """Import what Apprise does, so that it warns nobody of what only Apprise can change."""
+    """Import what Apprise imports, without the deprecation warning that only Apprise could fix."""
     if sys.version_info < (3, 13):
         with warnings.catch_warnings():
             # It imports imghdr to see whether there is one, and for nothing else; gone in Python 3.13.
@@ -190,7 +190,7 @@ def _loaded(apprise: Any, asset: Any, text: str, folder: Path) -> list[Any]:
 
 
 def _alone(apprise: Any, asset: Any, service: Any) -> Any:
-    """One service by itself: of several at once Apprise says only whether all of them took it."""
+    """Wrap one service alone: asked to notify several, Apprise only says whether all of them took the message."""
     alone = apprise.Apprise(asset=asset)
     alone.add(service)
     return alone

@@ -12,7 +12,7 @@ from tracking.storage.database import Database
 
 
 def origin_of(settings: Settings, environment: str) -> Origin:
-    """Where messages come from: the environment is named in each of them, but for the live one ("")."""
+    """The sender as messages name it: the environment, unless it is the live one (""), and the console's address."""
     return Origin(f"[{environment}] " if environment else "", settings.console_url)
 
 

@@ -104,7 +104,7 @@ def _short(why: str | None) -> str:
 
 
 def _late(connection: Connection, late: LateOrders, state: Health, now: datetime, lasting: Keys) -> Iterator[Trouble]:
-    """The orders that are late each by itself; of ten or more a banner tells, and of an incident's another one."""
+    """Orders that are late without a common cause; banners tell of ten or more of them, and of incidents."""
     is_late = sa.and_(OPEN, ORDERS.c.late_at < now)
     apart = sa.and_(is_late, snoozing.awake(now), *(sa.not_(one.matches(now)) for one in late.incidents))
     new = _newest(connection, is_late, apart, ORDERS.c.late_at) if 0 < late.others < MOST_SINGLE else []
@@ -170,7 +170,7 @@ def _searched(indexed: Any, by: Any) -> Any:
 
 
 def _still(connection: Connection, rule: AlertRule, matching: Any, lasting: Keys) -> Iterable[Any]:
-    """Read those of which there was a trouble before, and that match still, snoozed or not."""
+    """Read the orders that had a trouble of this rule before and still match, snoozed or not."""
     names = [subject for name, subject in lasting if name == rule and subject]
     return connection.execute(select(*_COLUMNS).where(ORDERS.c.po_number.in_(names), matching)) if names else ()
 

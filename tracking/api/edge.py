@@ -73,7 +73,7 @@ class _Endpoint:
         raise NotImplementedError
 
     def check(self, headers: Headers) -> None:
-        """Refuse what nobody may ask for, with whatever token. Raises Refusal."""
+        """Refuse requests that no token allows. Raises Refusal."""
 
     def make(self) -> ASGIApp:
         """Make the application that answers."""

@@ -32,7 +32,7 @@ _OF = "events"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What of the feed somebody asked for; without a cursor it begins at `since`, or at the oldest event there is."""
+    """A request of the feed; without a cursor it begins at `since`, or at the oldest event."""
 
     cursor: str | None
     since: datetime | None

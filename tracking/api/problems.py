@@ -74,7 +74,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 class Refusal(Exception):
-    """What the API answers instead of what was asked for: the kind, the case in a sentence, and all its places.
+    """An error to be answered: its kind, a sentence about this case, and every place in the request that has a problem.
 
     `more` are members of the document beside those of every problem.
     """

@@ -91,7 +91,7 @@ def _unknown_words(filters: Filters) -> Iterator[str]:
 
 
 def list_name(filters: Filters) -> str:
-    """What the list is known by: its filter and order, whatever the size of a page."""
+    """The name of a list in its cursors: its filter and order, independent of the size of a page."""
     query = replace(filters, page=1, page_size=1).to_query()
     return hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()[:12]
 

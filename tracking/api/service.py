@@ -64,7 +64,7 @@ class Service:
             disclosures.record_search(self.database, text, hits, by=caller.person, now=now, secret=secret, more=more)
 
     async def counted(self, caller: Caller, read: Callable[[], tuple[T, Mapping[str, int]]]) -> T:
-        """Read something, and count who reads how much of what before it is given."""
+        """Read something, and count for the caller what the answer holds, before it is given."""
 
         def work() -> T:
             with time_limit(ASKED_SECONDS):

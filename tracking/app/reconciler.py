@@ -60,7 +60,7 @@ class Reconciler:
                 return
 
     async def reconcile(self) -> None:
-        """Reconcile a marked store as far as the provider answers; else note its progress. Raises StoreError."""
+        """Reconcile a store that is marked as restored, as far as the provider answers. Raises StoreError."""
         now = self._clock()
         if self._again_at is not None and now < self._again_at <= now + LONGEST_WAIT:
             return

@@ -65,7 +65,7 @@ class Leased:
 
 
 class Deliverer:
-    """Posts what is due. `allowed` are networks that are sent to though they are not public."""
+    """Posts deliveries that are due. `allowed` are networks that may be sent to although they are not public."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Deliverer:
         self._in_flight: Counter[int] = Counter()
 
     async def begin_due(self, now: datetime, places: int) -> list[Leased]:
-        """Lease what is due, for as many as there are places; of what fails one at a time."""
+        """Lease what is due, up to `places`; to a receiver that fails one at a time."""
         if places < 1:
             return []
         due = await asyncio.to_thread(self._due, now)
@@ -95,7 +95,7 @@ class Deliverer:
         return leased
 
     def _due(self, now: datetime) -> list[tuple[RowMapping, int]]:
-        """The subscriptions for which something is due, each with its free places; those with most of them first."""
+        """The subscriptions for which something is due, with their free places, those with the most first."""
         with self._database.read() as connection:
             due = [(row, self._free_places(row, now)) for row in subscriptions.active(connection)]
             due = [(row, free) for row, free in due if free > 0 and deliveries.any_due(connection, row["id"], now)]
@@ -263,7 +263,7 @@ class Deliverer:
 
 
 def _mind_set_back_clock(connection: Connection, now: datetime) -> None:
-    """Have tried now what waits for a time that nobody planned: one that was near before the clock was set back."""
+    """After the clock was set back: make due what waits longer than any wait, and end leases that are too long."""
     subscriptions.forget_time_ahead(connection, now)
     deliveries.end_long_leases(connection, now + LEASE)
     for subscription in subscriptions.active(connection):

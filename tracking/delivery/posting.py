@@ -180,7 +180,7 @@ class Poster:
 
 
 async def _beginning(response: httpcore.Response, until: float) -> bytes:
-    """The beginning of the answer, as far as it is there until then by the loop's clock.
+    """The beginning of the answer, as much as came by then (a time of the loop's clock).
 
     What breaks off or stops after its status was an answer.
     """

@@ -155,7 +155,7 @@ def _any(connection: Connection, *matching: ColumnElement[bool]) -> bool:
 
 
 def late_number(connection: Connection, now: datetime) -> int:
-    """Count the open orders that are late now, each by itself, snoozed or not."""
+    """Count the open orders that are late now, snoozed or not."""
     counted = select(sa.func.count()).select_from(ORDERS).where(OPEN, ORDERS.c.late_at < now)
     return int(connection.execute(counted).scalar_one())
 

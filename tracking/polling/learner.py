@@ -50,7 +50,7 @@ class Learner:
         self._loaded = asyncio.Event()
 
     async def wait_loaded(self) -> None:
-        """Waits until what was learned before is loaded: whoever plans sooner plans by guesses."""
+        """Wait until the forecasts of before are loaded; plans made sooner rest on first guesses."""
         await self._loaded.wait()
 
     async def refit(self) -> None:
@@ -120,7 +120,7 @@ class Learner:
             )
 
     async def find_late_orders(self) -> None:
-        """Find out which orders are late, together or apart, and store it for whoever shows it."""
+        """Find which orders are late, and which of them in incidents, and store it for pages and alerts."""
         job = await asyncio.to_thread(self._late_orders) if self._learns else None
         if job is not None:
             await self._database.run(job)

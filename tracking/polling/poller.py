@@ -100,14 +100,14 @@ class Poller:
         return bool(self._chosen)
 
     async def survey(self, now: datetime, at_most: int = CALLS_AT_ONCE) -> None:
-        """Chooses the best calls to make next, in place of those chosen before; none while the provider is away."""
+        """Choose the best calls to make next, replacing those chosen before; none while polling is paused."""
         self._chosen.clear()
         if not self._is_paused(now):
             self._chosen_at = now
             self._chosen.extend(await asyncio.to_thread(self._select_calls, now, at_most))
 
     async def lease(self, now: datetime, at_most: int = CALLS_AT_ONCE) -> list[LeasedCall]:
-        """Leases the orders of the best calls that were chosen; none while the provider refuses or is away."""
+        """Lease the orders of the best calls that were chosen; none while polling is paused."""
         if self._is_paused(now):
             self._chosen.clear()
         groups = [self._chosen.popleft() for _ in range(min(at_most, len(self._chosen)))]
@@ -121,7 +121,7 @@ class Poller:
         return [LeasedCall(rows, now + self._lease) for rows in calls if rows]
 
     def may_start(self, call: LeasedCall, now: datetime) -> bool:
-        """Whether the call would end within its lease, and the provider is neither away nor refuses us."""
+        """Whether the call would end within its lease, and polling is not paused."""
         return now + self._longest_call <= call.leased_until and not self._is_paused(now)
 
     async def release(self, calls: Sequence[LeasedCall]) -> None:
@@ -187,7 +187,7 @@ class Poller:
             await self._record_failure(call.rows, exc)
 
     async def recover(self, now: datetime) -> int:
-        """Brings near what a clock that was set back left lying in the future; returns how many orders."""
+        """After the clock was set back: make orders due soon whose poll now lies too far ahead; returns how many."""
         order_ids = await asyncio.to_thread(self._polls_too_far, now)
         for start in range(0, len(order_ids), leases.RESCHEDULED_AT_ONCE):
             part = order_ids[start : start + leases.RESCHEDULED_AT_ONCE]

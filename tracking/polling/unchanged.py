@@ -19,7 +19,7 @@ PAUSE_SECONDS = 0.02
 
 
 class UnchangedAnswers:
-    """Gathers observations while the ones before are committed, and hands each lot to the store as one job."""
+    """Gathers observations while earlier ones are being committed, and stores each batch as one job."""
 
     def __init__(self, database: Database, planner: PlanningContext) -> None:
         self._database, self._planner = database, planner

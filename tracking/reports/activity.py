@@ -110,7 +110,7 @@ def batches(database: Database, limit: int = 50) -> pd.DataFrame:
 
 
 def filter_options(database: Database) -> dict[str, list[str]]:
-    """What there is to filter by: the states that occur."""
+    """Options for filters: the states that occur."""
     with database.read() as connection:
         occurring = select(COUNTERS.c.state).where(COUNTERS.c.name == "stock", COUNTERS.c.orders > 0).distinct()
         states = set(connection.execute(occurring).scalars())

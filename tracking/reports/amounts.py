@@ -50,7 +50,7 @@ def unsplit(currency: str | None, value: int) -> Values:
 
 
 class Sums:
-    """Adds up what orders are worth by currency: groups of them first, then what lines tell of those without one."""
+    """Adds up the value of orders by currency: first by order, then by lines for orders that name no currency."""
 
     def __init__(self) -> None:
         self._values: Counter[str] = Counter()

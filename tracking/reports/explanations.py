@@ -44,7 +44,7 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is expected of one open order; its fields are keys of what `tracking why --json` writes.
+    """What is expected of one open order; the fields are the keys of `tracking why --json`.
 
     Attributes:
         age: since the provider took it.

@@ -78,7 +78,7 @@ CREATED_BETWEEN = _CREATED.order_by(ORDERS.c.provider_created_at).limit(bindpara
 
 @dataclass(frozen=True, slots=True)
 class StoredOrder:
-    """An order as stored: its row's id, its facts, and its other columns but for the document."""
+    """An order as stored: its row's id, its facts, and the row's columns without the document."""
 
     id: int
     order: Order
@@ -291,7 +291,7 @@ def lease_polls(
     lease: timedelta,
     chosen_at: datetime,
 ) -> list[RowMapping]:
-    """Lease these orders, as far as nobody holds them or has polled them since, and they are to be polled at all."""
+    """Lease those orders that are still to be polled, held by nobody, and not polled since `chosen_at`."""
     values = {"wanted": list(order_ids), "now": now, "owner": owner, "until": now + lease, "at_most": len(order_ids)}
     values["chosen_at"] = chosen_at
     return list(connection.execute(LEASE_POLLS, values).mappings())

@@ -86,7 +86,7 @@ def _request(database: Database, order: str, what: str, kind: AuditKind, *, by: 
 def request_step(
     connection: Connection, order_id: int, what: str, kind: AuditKind, *, by: Person, now: datetime
 ) -> None:
-    """Ask for something to be done with the order, in the name of somebody who may: a step of a job."""
+    """Request an action on the order in the name of a person who may: a step of a job."""
     by.must_operate()
     ingest.request_action(connection, order_id, what=what, actor=by.name, now=now)
     record_act(connection, by, kind, now, order_id=order_id)

@@ -80,7 +80,7 @@ class Catalog:
     carriers: tuple[Mapping[str, Any], ...] = ()
 
     def quote(self, requests: Iterable[OrderRequest]) -> dict[str, int]:
-        """Add up what the requests probably cost, as far as the catalogue holds their products.
+        """Estimate the cost of the requests, as far as the catalogue has their products.
 
         Returns minor units by currency, "" for products that name none.
         """
@@ -148,7 +148,7 @@ def check_request(request: OrderRequest, catalog: Catalog | None) -> list[Proble
 
 
 def unchecked(requests: Iterable[OrderRequest], catalog: Catalog | None) -> tuple[str, ...]:
-    """What of the requests could not be held against the catalog, in sentences; empty where all was."""
+    """What could not be checked against the catalog, in sentences; empty where all was checked."""
     if catalog is None:
         return (NOT_CHECKED,)
     if not catalog.products:

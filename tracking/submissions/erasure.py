@@ -71,7 +71,7 @@ class OrderTrace:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Somebody who may be the same person, and may be not; `recipient` is masked."""
+    """Somebody who may or may not be the same person; `recipient` is masked."""
 
     po_number: str
     recipient: str

@@ -278,7 +278,7 @@ def _other_spellings(
 
 
 def _po_numbers(checked: CheckedFile) -> list[str]:
-    """All PONumbers of the file that an order can have, also of what could not be read otherwise."""
+    """All valid PONumbers of the file, also of rows that could not be read otherwise."""
     numbers = dict.fromkeys((*(request.po_number for request in checked.requests), *checked.rows_of))
     return [number for number in numbers if storable(number) == number]
 

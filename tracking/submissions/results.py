@@ -56,7 +56,7 @@ class OrderStatus:
 
     @property
     def message(self) -> str:
-        """Why it needs a decision, or what of its approval keeps it from being sent; empty where nothing does."""
+        """Why it needs a decision, or which approval it waits for; empty where neither."""
         if self.provider_id is None and self.approval in _APPROVALS:
             return _APPROVALS[self.approval]
         return wording.decision_words(self.attention, self.attention_reason)

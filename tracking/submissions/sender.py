@@ -102,7 +102,7 @@ class Sender:
         self.more_due = False  # the last lease left some behind
 
     async def begin_due(self, now: datetime, free: int = SENDS_AT_ONCE) -> list[Attempt]:
-        """Commit the attempts of what is due, `free` orders at the most; each is to be sent, or released, soon.
+        """Commit attempts for orders that are due, `free` at most; the caller must send or release each of them soon.
 
         None at all while the provider refuses the account or cannot be reached: what stops one order stops all; then
         one alone tries. And none from a store that was restored from a backup, until it is known what was sent after

@@ -108,7 +108,7 @@ def check_requests(
 
 
 def groups(requests: Iterable[OrderRequest]) -> Iterator[list[OrderRequest]]:
-    """Group what commits together: few enough orders and lines that the writer is never held up for long."""
+    """Split the requests into groups that are committed together, small enough not to hold up the writer."""
     group: list[OrderRequest] = []
     lines = 0
     for request in requests:
@@ -131,9 +131,9 @@ def place_and_record(
     purpose: str,
     catalog: Catalog | None,
 ) -> list[Receipt]:
-    """Place one group, and record with it how many orders the person placed by that: a step of a job.
+    """Place one group, and record in the audit log how many orders the person placed: a step of a job.
 
-    What was there before is nobody's act now, so that a call again after a crash counts each order once.
+    Orders that existed before are not counted, so that calling it again after a crash counts each order once.
     """
     by.must_operate()
     receipts = place_group(connection, group=group, source=source, actor=by.name, now=now, catalog=catalog)

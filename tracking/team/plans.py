@@ -130,7 +130,7 @@ def work_of(act: Act, parameters: Parameters) -> Worked | None:
 
 
 def refusal(order: Order, act: Act, parameters: Parameters) -> str | None:
-    """Say why the act skips the order, in words that are the same for all such orders; None where it acts."""
+    """Say why the act skips the order, in the same words for all such orders; None where it does not skip it."""
     if (work := work_of(act, parameters)) is not None:
         return _work_skip(order, work)
     if act is Act.ACKNOWLEDGE:

@@ -119,7 +119,7 @@ def _readable(name: str) -> str:
 
 
 def _taken_by(connection: Connection, owner: str, name: str) -> int | None:
-    """The number of the owner's view of this name, in whatever case; None without one."""
+    """The id of the owner's view with this name, ignoring case; None without one."""
     named = select(SAVED_VIEWS.c.id, SAVED_VIEWS.c.name).where(SAVED_VIEWS.c.owner == owner)
     rows = connection.execute(named.order_by(SAVED_VIEWS.c.name).limit(MOST_VIEWS)).all()
     alike = [(row.name != name, row.id) for row in rows if row.name.casefold() == name.casefold()]

@@ -108,7 +108,7 @@ def check_until(until: datetime | None, now: datetime) -> None:
 
 
 def work_detail(worked: Worked) -> dict[str, str | None]:
-    """What of the work the audit log holds beside its kind."""
+    """The details of the work for the audit log."""
     match worked:
         case Assigned(assignee):
             return {"assignee": assignee}

@@ -24,7 +24,7 @@ _values = attrgetter(*_NAMES)
 
 
 class Received(NamedTuple):
-    """A proven call, the size of its body in bytes, and how often it came since the last time it was told of."""
+    """A proven call, the size of its body in bytes, and how often it came in this batch."""
 
     call: WebhookCall
     size: int

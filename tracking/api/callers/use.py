@@ -37,7 +37,7 @@ class Use:
         self._stored: dict[int, datetime] = {}  # the hour of which it is stored that the token reads
 
     def count(self, caller: Caller, what: Mapping[str, int], now: datetime) -> None:
-        """Count an answer with so many of what it holds. Raises StoreError: then it is not to be given."""
+        """Count an answer and how many of each thing it holds. Raises StoreError: the answer must not be given then."""
         hour = now.replace(minute=0, second=0, microsecond=0)
         reads: Reads = Counter({(caller.token_id, hour, tokens.ANSWER): 1})
         reads.update({(caller.token_id, hour, name): number for name, number in what.items() if number})

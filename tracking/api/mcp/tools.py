@@ -136,7 +136,7 @@ class Tool:
 
     @property
     def description(self) -> str:
-        """What it does, for whoever chooses one."""
+        """What the tool does, for an assistant that chooses one."""
         return str(self.answer.__doc__)
 
 

@@ -88,7 +88,7 @@ def _parse_time(text: str) -> datetime:
 
 
 def _parse_past_time(text: str) -> datetime:
-    """Parse the same, of what has been alone: of a time that is yet to come nothing is known."""
+    """Parse a time as `_parse_time`, and refuse one in the future."""
     at = _parse_time(text)
     if at > utc_now():
         raise typer.BadParameter(f"{text[:40]!r} is yet to come: give a time that is over")
@@ -230,7 +230,7 @@ def print_written(file: Path, record: Any, *lines: str, as_json: bool) -> None:
 
 
 def record_export(store: Database, loaded: Settings, what: str, **detail: Any) -> None:
-    """Record in the audit log that whoever runs this command took something along; raises StoreError."""
+    """Record in the audit log that the user of this command exported something. Raises StoreError."""
     secret = loaded.webhook_secrets()[0]
     disclosures.record_export(store, what, by=acting_person(), now=utc_now(), secret=secret, **detail)
 

@@ -109,7 +109,7 @@ def _store_to_check_with(loaded: Settings) -> Database | None:
 
 
 def _content(file: Path) -> tuple[bytes, str]:
-    """Read the file, or stdin, as far as it may be long, and its format; that of stdin is read off its beginning."""
+    """Read the file or stdin, up to one byte beyond the limit, and its format; stdin's is told by its beginning."""
     if file == options.STREAM:
         data = sys.stdin.buffer.read(csv_rows.MAX_BYTES + 1)
         return data, "json" if data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in {b"[", b"{"} else "csv"

@@ -42,7 +42,7 @@ def configure(level: Level, form: Format, *, stream: TextIO | None = None) -> No
 
 
 def adopt_servers() -> None:
-    """Have the servers' loggers, and those of Streamlit that have been made so far, log as all others do.
+    """Make the loggers of the HTTP servers, and Streamlit's that exist by now, write like all others.
 
     Nothing where the log is not configured, as in tests.
     """

@@ -140,7 +140,7 @@ def _work(connection: Connection, now: datetime) -> Iterable[Metric]:
 
 
 def _removed(connection: Connection) -> Iterable[Metric]:
-    """What left the database so far."""
+    """How much was removed from the database so far."""
     stored = facts.get_fact(connection, FactKey.RETENTION)
     value = stored.value if stored else {}
     words = "Orders whose log left the database"
@@ -150,7 +150,7 @@ def _removed(connection: Connection) -> Iterable[Metric]:
 
 
 def _alerts(connection: Connection) -> Iterable[Metric]:
-    """How many alerts last, and what became of their messages; of a database that nobody tells of alerts none."""
+    """Metrics of alerts: how many last, how many messages were sent or failed; none where no process alerts."""
     open_alerts = GaugeMetricFamily("tracking_alerts_open", "Alerts that last, by rule", labels=["rule"])
     for rule, number in alerts.open_numbers(connection).items():
         open_alerts.add_metric([rule], number)

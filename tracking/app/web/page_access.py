@@ -90,7 +90,7 @@ def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
 class PageAccessMiddleware:
-    """ASGI middleware that keeps the pages from whoever should not reach them, whatever the server binds to.
+    """ASGI middleware that refuses pages to callers who must not reach them, whatever the server binds to.
 
     While nobody signs in, a request must have come from this machine, to it, and by one of its own names: a page of
     somebody else in a browser here can make its name lead to this machine, but cannot send another name than its own.

@@ -223,7 +223,7 @@ def _gain(lines: Mapping[str, Sequence[FrontierPoint]], calls: float) -> list[st
 
 
 def _at_as_many(name: str, points: Sequence[FrontierPoint], calls: float) -> list[str]:
-    """What the policy comes to at so many calls an hour, or that it makes more or fewer whatever its setting."""
+    """Delay of a policy at so many calls an hour, or that it makes more, or fewer, whatever its setting."""
     if (delay := delay_at_calls(points, calls)) is not None:
         return [f"{name} at the same number of calls: mean delay {seconds(delay)}."]
     by_calls = sorted(points, key=lambda point: point.calls_an_hour)

@@ -38,7 +38,7 @@ class Account:
 
 @contextlib.contextmanager
 def in_utc() -> Iterator[None]:
-    """Word times in UTC, whatever zone whoever reads has chosen."""
+    """Word times in UTC, whatever zone the reader has chosen."""
     token = TIME_ZONE.set(UTC)
     try:
         yield

@@ -51,7 +51,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(raw: bytes) -> Unpacked:
-    """Read the files out of an evidence file, whatever was done to it; writes none of them anywhere.
+    """Unpack an evidence file in memory, tolerating whatever was done to it.
 
     Raises NotEvidence where it is too large, no ZIP, or one that something else has packed.
     """

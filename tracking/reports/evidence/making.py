@@ -69,7 +69,7 @@ def make_evidence(
     masked: bool,
     log_head: str | None = None,
 ) -> EvidenceFile:
-    """Make the order's evidence file. Whether whoever makes it may is asked in `team.evidence`.
+    """Make the order's evidence file. `team.evidence` checks whether the person may.
 
     Raises:
         UnknownOrder: no order has this id.

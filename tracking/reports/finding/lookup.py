@@ -52,7 +52,7 @@ class TextSearch:
         return bool(self.older or self.waiting)
 
     def notes(self, now: datetime) -> list[str]:
-        """What whoever reads the list has to know of it, in sentences."""
+        """What the reader of the list has to know about it, in sentences."""
         sentences = [SHORT] if self.short else []
         if self.capped:
             some = f"{_rounded(len(self.listed)):,} of them are looked through"

@@ -132,7 +132,7 @@ class Filters:
 
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> tuple[Filters, list[Problem]]:
-        """The filter in an address, and what of the address could not be used."""
+        """The filter in an address, and the parts of the address that cannot be used."""
         reader = Reader(query)
         filters = cls(**{each.name: each.metadata["read"](reader, each.metadata["name"]) for each in fields(cls)})
         return filters, reader.problems

@@ -89,7 +89,7 @@ def tested_number(column: Any) -> Any:
 
 
 def unindexed(column: Any) -> Any:
-    """The same of what is sorted by: of a few orders rather than on a walk over all of them, in the order of these."""
+    """Keep the database from sorting by an index: few orders are sorted sooner than all are walked through in order."""
     return sa.func.coalesce(column, sa.null())
 
 

@@ -166,7 +166,7 @@ def page_ids(connection: Connection, filters: Filters, clauses: list[Any]) -> li
 
 
 def _completion(row: RowMapping, now: datetime) -> str:
-    """When the order was completed, as far as anybody knows; what was complete when first seen has no look before."""
+    """When the order was completed, as far as is known; nothing is known of before where it was first seen complete."""
     if row["state"] != State.COMPLETED or row["completed_by"] is None:
         return ""
     discovered = row["submission"] == Submission.ELSEWHERE and row["last_open_at"] is None
@@ -222,12 +222,12 @@ def position(database: Database, filters: Filters, order_id: int, now: datetime)
 
 
 def place_of(connection: Connection, filters: Filters, order_id: int) -> list[Any]:
-    """Where the order is in the list: its values of the columns that this is sorted by."""
+    """The order's place in the list: its values of the columns that the list is sorted by."""
     return [value for _, value in _sorted_by(connection, filters, order_id)]
 
 
 def ids_behind(connection: Connection, filters: Filters, clauses: list[Any], place: Sequence[Any]) -> list[int]:
-    """The ids of the page of the orders that match which begins behind this place, whatever was before it."""
+    """The ids of the next page of matching orders after this place."""
     values, up = list(zip(sorting(filters), place, strict=True)), not filters.descending
     places = _places(values, ordering(filters), up=up, backwards=False)
     if len(values) > 2:  # of so many an index would be walked from where the first begins
@@ -244,7 +244,7 @@ def ids_behind(connection: Connection, filters: Filters, clauses: list[Any], pla
 
 
 def _sorted_by(connection: Connection, filters: Filters, order_id: int) -> list[tuple[Any, Any]]:
-    """Each column that the list is sorted by with the order's value."""
+    """The columns that the list is sorted by, each with the order's value."""
     columns = sorting(filters)
     row = connection.execute(select(*columns).where(ORDERS.c.id == order_id)).first() or (None,) * len(columns)
     return [*zip(columns[:-1], row, strict=False), (ORDERS.c.id, order_id)]

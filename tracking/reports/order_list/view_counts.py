@@ -58,7 +58,7 @@ def view_counts(database: Database, now: datetime, name: str = "") -> Mapping[st
 
 
 def ended_today(connection: Connection, now: datetime) -> dict[str, int]:
-    """How many orders the views of what completed today hold, by the view's word."""
+    """How many orders the views of orders completed today hold, by view."""
     flow = _sums(connection, "flow", day_start(now))
     return {view: flow.get(state, 0) for view, state in FLOWS.items()}
 

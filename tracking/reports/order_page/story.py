@@ -49,7 +49,7 @@ class Story:
 
 
 def story_version(database: Database, order_id: int, now: datetime) -> tuple[object, ...]:
-    """What is another one once the story is: for whoever would read all its events again only then."""
+    """A key that changes whenever the timeline does, so that pages read all events again only then."""
     columns = (
         ORDERS.c[name] for name in ("event_count", "events_removed", "next_look_at", "last_look_at", "submission")
     )

@@ -100,7 +100,7 @@ def _hook(connection: Connection, row: RowMapping) -> Hook:
 
 
 def shortened(url: str) -> str:
-    """The URL as far as its host: what comes behind may hold a secret."""
+    """The URL up to its host: the rest may hold a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/..."
 

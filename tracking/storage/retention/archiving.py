@@ -115,7 +115,7 @@ class Archiver:
             raise StoreUnusable(f"{self._folder} cannot be written ({exc.strerror})") from exc
 
     def _release(self) -> None:
-        """Let the next run begin at once; where that cannot be written the right ends by itself."""
+        """Release the lease so that the next run may begin; where that cannot be written, it ends by itself."""
         with suppress(StoreError):
             self._database.write(partial(release_lease, owner=self._owner, now=self._clock()))
 

@@ -16,7 +16,7 @@ CALLS_UNTIL = "calls_until"
 
 
 def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str, Any] | None:
-    """Take, or renew, the right to remove, and return what was removed so far; None while another owner has it."""
+    """Take or renew the lease of removals; returns the totals removed so far, None while another owner holds it."""
     stored = facts.value_for_update(connection, FactKey.RETENTION)
     until = datetime.fromisoformat(stored["until"]) if "until" in stored else now
     if stored.get("owner") not in {None, owner} and now < until <= now + LEASE:
@@ -27,7 +27,7 @@ def take_lease(connection: Connection, owner: str, now: datetime) -> Mapping[str
 
 
 def release_lease(connection: Connection, owner: str, now: datetime) -> None:
-    """Let others remove at once, where this owner has the right to; what was removed so far stays."""
+    """Release the lease, if this owner holds it; the totals removed so far stay."""
     stored = facts.value_for_update(connection, FactKey.RETENTION)
     if stored.get("owner") == owner:
         rest = {name: value for name, value in stored.items() if name not in {"owner", "until"}}
@@ -49,7 +49,7 @@ def set_trouble(connection: Connection, trouble: str | None, now: datetime) -> N
 
 
 def count_removed(connection: Connection, so_far: Mapping[str, Any], removed: Removed, now: datetime) -> None:
-    """Add what a step removed to what was removed so far; whether what does not agree is left is the latest word."""
+    """Add what a step removed to the totals so far."""
     if removed.anything:
         numbers = {name: number for name, number in asdict(removed).items() if isinstance(number, int)}
         added: dict[str, Any] = {name: so_far.get(name, 0) + number for name, number in numbers.items()}

@@ -80,7 +80,7 @@ def index_all(connection: Connection, now: datetime) -> None:
 
 
 def _add_older(connection: Connection, reached: progress.Progress, now: datetime) -> bool:
-    """Make the texts of the next orders, newest first, under ids that go on below those there are."""
+    """Make the texts of the next older orders, under ids below all existing ones."""
     if not reached.older:
         return False
     first, lines = 0, 0
@@ -100,6 +100,6 @@ def _add_older(connection: Connection, reached: progress.Progress, now: datetime
 
 
 def forget_deleted(connection: Connection) -> None:
-    """Rid SQLite's index of what was deleted: until its parts are merged it still holds the letters of it."""
+    """Merge SQLite's index, which until then still holds the letters of deleted texts."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"INSERT INTO {INDEX}({INDEX}) VALUES ('optimize')")  # noqa: S608 - as above  # nosec B608

@@ -53,7 +53,7 @@ def fold(word: str) -> str:
 
 
 def words_of(order_texts: Iterable[str | None], lines: Iterable[LineTexts]) -> list[str]:
-    """List what an order is found by but for its people: each text once, folded; lines bring products and references.
+    """List the texts an order is found by, except for people: each once, folded; of lines, products and references.
 
     `order_texts` are its ids and notes.
     """

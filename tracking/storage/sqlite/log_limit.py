@@ -19,18 +19,18 @@ ROWS_APART, BYTES_APART = 400, 4 * 2**20  # either is some 1,000 pages of the lo
 
 
 class Checkpoints:
-    """Writes the log into the database between two transactions, so that nobody who waits for a commit waits for it."""
+    """Writes the log into the database (a checkpoint) between two transactions, so that no commit waits for it."""
 
     def __init__(self) -> None:
         self._rows = self._bytes = 0  # at the last one: how many the connection had changed, and those of the log
 
     @staticmethod
     def set_up(connection: dbapi.Connection, _record: object = None) -> None:
-        """Leave it to `apply`, but for a transaction that is large by itself. Call it with each new connection."""
+        """Turn automatic checkpoints off, except after very large transactions. Call it with each new connection."""
         connection.execute(f"PRAGMA wal_autocheckpoint={PAGES_AT_MOST}").fetchall()
 
     def apply(self, connection: dbapi.Connection, log_bytes: int) -> bool:
-        """Write what there is, as far as no reader needs it, once much was committed; returns whether it did.
+        """Checkpoint the log, as far as no reader needs it, once much was committed; returns whether it did.
 
         That is ROWS_APART rows, or that the log grew by BYTES_APART: it is written from its beginning again later.
         """

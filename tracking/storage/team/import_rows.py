@@ -12,7 +12,7 @@ TRIED_AGAIN = (REJECTED, DISCARDED)
 
 
 def unplaced_counts(connection: Connection, batch_id: int) -> dict[str, Any]:
-    """Count what of the import is not placed, as the columns of its job: `skipped`, and by outcome `skipped_why`."""
+    """Count the import's rows that are not placed, as columns of its job: `skipped`, and by outcome `skipped_why`."""
     of_import = IMPORT_ROWS.c.batch_id == batch_id, IMPORT_ROWS.c.outcome.in_(TRIED_AGAIN)
     counted = select(IMPORT_ROWS.c.outcome, func.count()).where(*of_import).group_by(IMPORT_ROWS.c.outcome)
     counts = {row[0]: row[1] for row in connection.execute(counted)}

@@ -106,7 +106,7 @@ def _committed(connection: Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _for_all() -> Iterator[None]:
-    """Do what is done for several jobs at once; where it fails, each is run by itself."""
+    """Within the block work is done for several jobs at once; where it fails, each job is run alone."""
     try:
         yield
     except SQLAlchemyError as exc:

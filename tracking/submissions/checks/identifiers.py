@@ -70,7 +70,7 @@ def identifier(text: str) -> str:
 
 
 def po_number(text: str) -> str:
-    """A PONumber that no spreadsheet altered, as far as it shows. Raises as `identifier`."""
+    """Read a PONumber; refuses what a spreadsheet has visibly altered. Raises as `identifier`."""
     if problem := altered(identifier(text)):
         raise Unfit(problem)
     if text and not any(map(str.isalnum, text)):

@@ -35,7 +35,7 @@ def without_text_mark(text: str) -> str:
 
 
 def formula(text: str) -> str | None:
-    """Whether the text is a spreadsheet's formula in place of what it comes to."""
+    """Whether the text is a spreadsheet's formula instead of its result."""
     if not _FORMULA.match(text):
         return None
     return "is a formula, not what it comes to: copy the column, paste it as values and save the file again"

@@ -120,7 +120,7 @@ def _clear_file_names(connection: Connection, keys: Sequence[int]) -> None:
 
 
 def _clear_job_words(connection: Connection, keys: Sequence[int], person: str) -> None:
-    """Take out what names the person of what was typed for a job; one that still runs goes on without it."""
+    """Remove texts typed for a job that name the person; a job that still runs goes on without them."""
     for row in connection.execute(select(JOBS.c.id, JOBS.c.parameters).where(JOBS.c.id.in_(keys))).all():
         cleared = {
             name: ERASED_WORDS if copies_name([value], person) else value for name, value in row.parameters.items()

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class RecordedWrites:
-    """Runs the removals of one erasure; the first of them commits the entry with itself, whatever is killed then."""
+    """Runs the removals of one erasure; the first of them is committed together with the entry of the audit log."""
 
     def __init__(self, database: Database, by: Person, now: datetime) -> None:
         self._database, self._by, self._now = database, by, now

@@ -34,7 +34,7 @@ _SETTLE = (
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What of an import its orders need: its file, where that came from, and in whose name they are placed."""
+    """The facts of an import that placing needs: its file, its source, and in whose name orders are placed."""
 
     batch_id: int
     source: str

@@ -74,7 +74,7 @@ def archive_command(
 
 
 def _confirm(orders: int, folder: Path) -> None:
-    """Ask whoever is at the terminal; ends the command with 1 where they do not want it."""
+    """Ask for confirmation on the terminal; without it the command ends with exit code 1."""
     leaves = f"the logs of {count(orders, 'order')} leave the database for files in {folder}, and claim data for good"
     if orders and not typer.confirm(f"{leaves}: archive and remove?", err=True):
         raise typer.Exit(1)
