@@ -23,7 +23,7 @@ RECORDS = {
     "tracking.team.disclosures.record_export",
     "tracking.team.disclosures.record_search",
     "tracking.team.disclosures.record_sign_in",
-    "tracking.app.cli.options.record_export",
+    "tracking.app.cli.files.recording.record_export",
 }
 
 

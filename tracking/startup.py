@@ -1,6 +1,5 @@
 """Quick starts: pandas imported at its first use, and the garbage collector kept from pausing the process."""
 
-import asyncio
 import contextlib
 import gc
 import importlib
@@ -55,5 +54,7 @@ def spare_long_lived() -> None:
 
 def spare_once_started() -> None:
     """Spare what lives now, and again what is imported later. For the event loop of a server that has started."""
+    import asyncio  # noqa: PLC0415 - a command that serves nothing need not wait for it
+
     spare_long_lived()
     asyncio.get_running_loop().call_later(LATER_IMPORTS_SECONDS, spare_long_lived)

@@ -13,6 +13,7 @@ import typer
 from tracking.access import Person
 from tracking.app.cli import filter_options, options, output
 from tracking.app.cli.context import load_settings, open_store
+from tracking.app.cli.files.recording import record_export
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
@@ -159,7 +160,7 @@ def _export(store: Database, loaded: Settings, job: int, file: Path, *, as_json:
     options.say_replaced(file)
     with options.file_to_write(file) as handle:
         count = job_reports.write_touched(store, job, form=form, file=handle)
-        options.record_export(store, loaded, "orders of a job", job_id=job, form=form, rows=count)
+        record_export(store, loaded, "orders of a job", job_id=job, form=form, rows=count)
     line = f"{wording.count(count, 'order')} of job {job} written to {options.place_of(file)}"
     options.print_written(file, {"file": str(file), "orders": count}, line, as_json=as_json)
 

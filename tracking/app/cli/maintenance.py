@@ -12,13 +12,12 @@ import typer
 
 from tracking.app.cli import output
 from tracking.app.cli.context import load_settings, open_store, print_store
+from tracking.app.cli.files.recording import record_export
 from tracking.app.cli.options import (
-    AuditHeadOption,
     JsonFlag,
-    LogHeadOption,
     SeedOption,
     acting_person,
-    record_export,
+    option_parser,
     time_option,
 )
 from tracking.app.demonstration import seeding
@@ -29,13 +28,25 @@ from tracking.reports.finding.lookup import unread_orders
 from tracking.reports.logs import contract
 from tracking.storage import database, engines
 from tracking.storage.maintenance import backup, restore_mark
-from tracking.storage.maintenance.verify import examine
+from tracking.storage.maintenance.verify import LogHead, examine
 from tracking.storage.migrations import HEAD
 from tracking.submissions import erasure
 
 _CONTRACT_COLUMNS = (
     *("endpoint", "kind", "where", "what", "contract", "change", "answers", "first (UTC)", "last (UTC)", "example"),
 )
+
+_log_head = option_parser(LogHead.parse)
+AuditHeadOption = Annotated[
+    LogHead | None,
+    typer.Option(
+        "--expect-audit-head", parser=_log_head, metavar="HEAD", help="An audit log head printed by an earlier verify."
+    ),
+]
+LogHeadOption = Annotated[
+    LogHead | None,
+    typer.Option("--expect-head", parser=_log_head, metavar="HEAD", help="A log head printed by an earlier verify."),
+]
 
 
 def replan_command(  # noqa: PLR0913 - each is an option of its own, and typer reads them from here

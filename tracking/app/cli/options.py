@@ -22,10 +22,6 @@ from tracking.orders.observations import utc_now
 from tracking.provider.json_fields import storable
 from tracking.reports.order_list import query_params
 from tracking.reports.order_list.filters import REASONS, VIEWS
-from tracking.settings.values import Settings
-from tracking.storage.database import Database
-from tracking.storage.maintenance.verify import LogHead
-from tracking.team import disclosures
 
 STREAM = Path("-")  # in place of a file: stdin or stdout
 
@@ -61,7 +57,7 @@ PoOrId = Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PO number, prov
 T = TypeVar("T")
 
 
-def _option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
+def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Make a parser of an option whose ValueError says what is wrong with the text."""
 
     @functools.wraps(parse)
@@ -117,21 +113,13 @@ def time_ahead_option(help_text: str) -> Any:
     return typer.Option(parser=_parse_time_ahead, metavar="T", help=help_text)
 
 
-_log_head, _length = _option_parser(LogHead.parse), _option_parser(query_params.parse_length)
-AuditHeadOption = Annotated[
-    LogHead | None,
-    typer.Option(
-        "--expect-audit-head", parser=_log_head, metavar="HEAD", help="An audit log head printed by an earlier verify."
-    ),
-]
-LogHeadOption = Annotated[
-    LogHead | None,
-    typer.Option("--expect-head", parser=_log_head, metavar="HEAD", help="A log head printed by an earlier verify."),
-]
 OlderOption = Annotated[
     timedelta | None,
     typer.Option(
-        "--older-than", parser=_length, metavar="LENGTH", help="Only orders at least this old: 90s, 15m, 1h, 2d."
+        "--older-than",
+        parser=option_parser(query_params.parse_length),
+        metavar="LENGTH",
+        help="Only orders at least this old: 90s, 15m, 1h, 2d.",
     ),
 ]
 
@@ -144,7 +132,7 @@ def one_of(words: Sequence[str]) -> Callable[[str], str]:
             raise ValueError(f"{text[:40]!r} is not known; use one of: {', '.join(words)}")
         return text
 
-    return _option_parser(parse_word)
+    return option_parser(parse_word)
 
 
 ViewOption = Annotated[
@@ -227,12 +215,6 @@ def print_written(file: Path, record: Any, *lines: str, as_json: bool) -> None:
         output.print_stderr(*lines)
     else:
         output.print_answer(record, *lines, as_json=as_json)
-
-
-def record_export(store: Database, loaded: Settings, what: str, **detail: Any) -> None:
-    """Record in the audit log that the user of this command exported something. Raises StoreError."""
-    secret = loaded.webhook_secrets()[0]
-    disclosures.record_export(store, what, by=acting_person(), now=utc_now(), secret=secret, **detail)
 
 
 def acting_person(name: str | None = None) -> Person:

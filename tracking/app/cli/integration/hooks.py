@@ -20,7 +20,9 @@ from tracking.settings.values import Settings
 from tracking.storage.database import Database
 
 hooks_app = typer.Typer(
-    no_args_is_help=True, help="Outgoing webhooks: who is notified of which events of orders, and what came of it."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Outgoing webhooks: who is notified of which events of orders, and what came of it.",
 )
 Name = Annotated[str, typer.Argument(parser=storable, metavar="NAME", help="The subscription's name.")]
 SecretFile = Annotated[

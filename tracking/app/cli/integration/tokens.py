@@ -22,7 +22,9 @@ from tracking.orders import wording
 from tracking.orders.observations import utc_now
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What the token is for: it stands in logs.")]
-tokens_group = typer.Typer(help="Tokens of the API: add one, list them, revoke one.", no_args_is_help=True)
+tokens_group = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Tokens of the API: add one, list them, revoke one."
+)
 
 
 @tokens_group.command("add")

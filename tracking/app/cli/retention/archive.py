@@ -12,7 +12,8 @@ import typer
 
 from tracking.app.cli import output
 from tracking.app.cli.context import load_settings, open_store
-from tracking.app.cli.options import JsonFlag, acting_person, record_export, time_option
+from tracking.app.cli.files.recording import record_export
+from tracking.app.cli.options import JsonFlag, acting_person, time_option
 from tracking.orders.observations import utc_now
 from tracking.orders.wording import count
 from tracking.storage.retention.archive_check import ArchivesElsewhere, check_archives

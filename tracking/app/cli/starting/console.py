@@ -19,7 +19,6 @@ from tracking.app.folders import folder_of, launcher
 from tracking.errors import Problem, SettingsError
 
 CONFIG = Path(".streamlit") / "config.toml"
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def console_command(

@@ -1,0 +1,1 @@
+"""What commands print, where it takes more than a sentence or a table."""

@@ -1,0 +1,1 @@
+"""Commands about files of many orders: submit one, what came of it, and export to one."""
