@@ -1,6 +1,7 @@
 """From an alarm that is raised to its end, judged from what the store holds."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -58,6 +59,45 @@ def test_finished_orders_that_nobody_announced_are_counted_since_the_last_webhoo
     history.wait(minutes=1)
     finish(history, "A-1", "A-2")
     assert found(store, forecasts, history.at + MINUTE).unannounced == 2
+
+
+def listen(history: History, seconds: int) -> None:
+    """Time in which a receiver runs."""
+    for _ in range(0, seconds, 10):
+        history.database.write(partial(facts.beat, loop="webhooks", owner="a", value={}, now=history.at))
+        history.wait(seconds=10)
+
+
+def take(history: History, *names: str) -> None:
+    """The provider takes orders of ours."""
+    for name in names:
+        history.place(name)
+        history.accept(name)
+
+
+def test_what_may_have_finished_while_nobody_listened_speaks_for_no_silence(
+    history: History, store: Database, forecasts: Forecasts
+) -> None:
+    hear(store, history.at)
+    take(history, "A-1", "A-2", "A-3")
+    listen(history, 60)
+    history.wait(hours=3)  # the orders finish, and their webhooks find nobody
+    assert found(store, forecasts, history.at).unannounced == 0
+    listen(history, 10)
+    for name in ("A-1", "A-2", "A-3"):
+        history.look(name, "Completed")
+    listen(history, 60)
+    assert found(store, forecasts, history.at).unannounced == 0
+    take(history, "B-1", "B-2")
+    listen(history, 30)
+    store.write(partial(facts.withdraw_beats, gone={"a"}))  # started again: that is no break
+    listen(history, 30)
+    history.look("B-1", "Completed")
+    history.look("B-2", "Completed")
+    listen(history, 30)
+    assert found(store, forecasts, history.at).unannounced == 2
+    history.wait(minutes=1)
+    assert found(store, forecasts, history.at).unannounced == 5, "nobody listens now, and that is a silence"
 
 
 def test_an_announcement_has_a_while_to_arrive(history: History, store: Database, forecasts: Forecasts) -> None:

@@ -16,6 +16,7 @@ from tracking.forecasting.survival import FAINT, Array
 from tracking.orders.model import Submission, WebhookStatus
 from tracking.orders.vocabulary import EventKind
 from tracking.polling.due_orders import DueOrders, find_due_orders, indexes_by_class
+from tracking.storage import facts
 from tracking.storage.inbox import last_webhook_at
 from tracking.storage.tables import EVENTS, ORDERS
 from tracking.webhooks.silence_alarm import ALARMING, COMPLETIONS_JUDGED, SilenceAlarm, nats_each
@@ -49,7 +50,13 @@ class Evidence:
 
 
 def count_unannounced(connection: Connection, since: datetime, now: datetime) -> int:
-    """How many orders of ours were found finished since then although no webhook had announced them; up to a limit."""
+    """How many orders of ours were found finished since then although no webhook had announced them; up to a limit.
+
+    Without those that may have finished before the receiver that runs now did: what was called while nobody listened is
+    called again by the provider, who may take hours for that.
+    """
+    receiver = facts.get_fact(connection, facts.heartbeat_key("webhooks"))
+    listening_since = facts.running_since(receiver, now) if receiver else None
     finished = select(EVENTS.c.order_id).where(
         EVENTS.c.kind == EventKind.COMPLETED, EVENTS.c.learned_at > since, EVENTS.c.learned_at <= now - GRACE
     )
@@ -59,6 +66,8 @@ def count_unannounced(connection: Connection, since: datetime, now: datetime) ->
         ORDERS.c.notice == WebhookStatus.NONE.value,
         ORDERS.c.submission != Submission.ELSEWHERE.value,
     )
+    if listening_since is not None:
+        unannounced = unannounced.where(ORDERS.c.completed_after >= listening_since)
     return len(connection.execute(unannounced).all())
 
 

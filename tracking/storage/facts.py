@@ -67,6 +67,7 @@ SELECT_FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("
 SELECT_BALANCE_FOR_UPDATE = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == FactKey.BALANCE).with_for_update()
 SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("key")).with_for_update()
 
+_SELECT_BEAT_FOR_UPDATE = SELECT_FACT.with_for_update()
 _OF_HEARTBEATS = FACTS.c.key.startswith(HEARTBEAT, autoescape=True)
 _HEARTBEATS = select(FACTS.c.value).where(_OF_HEARTBEATS)
 _HEARTBEAT_KEYS = select(FACTS.c.key).where(_OF_HEARTBEATS).order_by(FACTS.c.key)
@@ -102,11 +103,17 @@ def get_fact(connection: Connection, key: str) -> Fact | None:
 
 
 def beat(connection: Connection, loop: str, owner: str, value: Mapping[str, Any], now: datetime) -> None:
-    """Store a loop's heartbeat in the process `owner`, beside those of the other processes in which it lives."""
+    """Store a loop's heartbeat in the process `owner`, beside those of the other processes in which it lives.
+
+    And since when it runs without a break, by turns of processes too: one that is started again breaks nothing.
+    """
     key = heartbeat_key(loop)
-    stored = value_for_update(connection, key)
+    row = connection.execute(_SELECT_BEAT_FOR_UPDATE, {"key": key}).one_or_none()
+    stored = row.value if row else {}
+    unbroken = row is not None and abs(now - row.at) <= LOOP_SILENT_AFTER
+    since = stored.get("since") if unbroken else None
     owners = living_owners(stored, now) | {owner: now.isoformat()}
-    set_fact(connection, key, {**value, "owners": owners}, now)
+    set_fact(connection, key, {**value, "since": since or now.isoformat(), "owners": owners}, now)
 
 
 def living_owners(heartbeat: Mapping[str, Any], now: datetime) -> dict[str, str]:
@@ -120,6 +127,12 @@ def is_running(heartbeat: Fact, now: datetime) -> bool:
     if "owners" in heartbeat.value:
         return bool(living_owners(heartbeat.value, now))
     return now - heartbeat.at <= LOOP_SILENT_AFTER
+
+
+def running_since(heartbeat: Fact, now: datetime) -> datetime | None:
+    """Read since when the loop of this heartbeat runs without a break; None where it does not, or nobody noted it."""
+    since = heartbeat.value.get("since")
+    return datetime.fromisoformat(since) if since and is_running(heartbeat, now) else None
 
 
 def beating_owners(connection: Connection) -> set[str]:
