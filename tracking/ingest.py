@@ -96,7 +96,9 @@ def discover(
         awaited = model.is_open(stored.order.state) or _is_due(stored, now)
         return _observe(connection, stored, unchanged, planner, None) if awaited else stored.order, False
     observation = Observation(Witness.POLL, started_at, now, Polled(snapshot, via="list"))
-    po_number = snapshot.po_number or snapshot.provider_id
+    # A number of which letters were lost may be what is left of several.
+    is_whole = snapshot.po_number is not None and "\ufffd" not in snapshot.po_number
+    po_number = snapshot.po_number if snapshot.po_number and is_whole else snapshot.provider_id
     stored = stored or orders.find_as_named(connection, po_number)
     if stored is not None:
         stored = replace(stored, order=replace(stored.order, lines=orders.lines_of(connection, stored.id)))

@@ -6,7 +6,7 @@ from typing import Any
 from histories import START
 
 from tracking.app.telemetry.client_states import with_state
-from tracking.provider.json_fields import format_time
+from tracking.provider.scalars.times import format_time
 
 WELL = {"failing_since": None, "failures": 0, "last_error": None, "paused_until": None, "token_valid_until": None}
 

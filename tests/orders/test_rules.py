@@ -266,6 +266,32 @@ def test_ids_and_the_type_may_be_echoed_otherwise(shown_as: dict[str, Any], diff
         ("batch-1", "batch-10", None),
         ("batch-10", "batch-1", None),
         ("a-1", "a?1", None),
+        ("R&D/7", "R&amp;amp;D/7", True),
+        ("R&D/7", "R%2526D%252F7", True),
+        ("R&D/7", "R\\u0026D\\/7", True),
+        ("O'Brien", "O''Brien", True),
+        ("O'Brien", "O\\'Brien", True),
+        ("po 7", "po+7", True),
+        ("po 7", '"po 7"', True),
+        ("Müller-1", "M%FCller-1", True),
+        ("A\u20131", "A\u00961", True),
+        ("istanbul-1", "İSTANBUL-1", True),
+        ("a-1", "\ufeffa-1\u200b", True),
+        ("00123", "123", False),
+        ("12.50", "12.5", False),
+        ("12345678901234567890", "12345678901234567168", False),
+        ("a  1", "a 1", False),
+        ("Müller-1", "MULLER-1", False),
+        ("Müller-1", "M??ller-1", False),
+        ("Müller-1", "M\ufffdller-1", False),
+        ("Müller-1", "Mller-1", False),
+        ("日本-1", "??????-1", False),
+        ("日本-1", "-1", None),
+        ("Müller-1", "Müller-2", None),
+        ("Müller-1", "?????????", None),
+        ("0012-a", "12-a", None),
+        ("123", "124", None),
+        ("é" * 100, "?" * 199 + "!", None),
     ],
 )
 def test_a_po_number_that_came_back_garbled_is_ours_where_what_answers_says_so(
@@ -299,6 +325,26 @@ def test_the_note_may_come_back_trimmed_or_composed_otherwise() -> None:
         shown_back = replace(snapshot(), note=note)
         order, events = fold(None, asked, Attempted(1), Answered(shown_back))
         assert (order.state, events[0].detail.get("differs")) == ("Pending", differs)
+
+
+@pytest.mark.parametrize(
+    ("shown", "differs"),
+    [
+        (replace(snapshot("Pending"), lines=()), "its lines are not shown"),
+        (
+            replace(snapshot("Pending"), lines=(), unreadable="LineItems[0].Value is not a number"),
+            "its lines cannot be read",
+        ),
+    ],
+)
+def test_an_answer_to_our_post_that_leaves_lines_out_is_our_order_and_looks_judge_its_lines(
+    shown: Snapshot, differs: str
+) -> None:
+    order, events = fold(None, requested(), Attempted(1), Answered(shown))
+    assert (order.state, order.attention, events[0].detail["differs"]) == ("Pending", None, differs)
+    assert fold(order, Polled(replace(shown, status="Completed")))[0].state == "Pending"
+    assert fold(order, Polled(snapshot("Completed")))[0].state == "Completed"
+    assert fold(None, requested(), Attempted(1), Answered(shown, adopted=True))[0].provider_id is None
 
 
 def test_an_order_taken_with_other_lines_is_accepted_and_needs_a_person() -> None:

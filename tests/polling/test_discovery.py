@@ -115,6 +115,21 @@ def test_a_walk_through_pages_without_end_is_cut(
     watch: PollingSetup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(discovery, "PAGES_AT_MOST", 3)
+    watch.provider.show(*several(100))
+    listed = watch.provider.orders
+
+    async def in_turns(*, page: int, **asked: Any) -> OrdersPage:
+        return await listed(page=2 - page % 2, **asked)
+
+    monkeypatch.setattr(watch.provider, "orders", in_turns)
+    watch.discover()
+    assert (len(watch.provider.called("orders")), len(watch.rows())) == (3, 100)
+    assert "list cut" in caplog.text
+
+
+def test_a_walk_ends_where_the_provider_shows_one_page_whatever_number_is_asked_for(
+    watch: PollingSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch.provider.show(*several(50))
     listed = watch.provider.orders
 
@@ -124,7 +139,6 @@ def test_a_walk_through_pages_without_end_is_cut(
     monkeypatch.setattr(watch.provider, "orders", first_page)
     watch.discover()
     assert (len(watch.provider.called("orders")), len(watch.rows())) == (3, 50)
-    assert "list cut" in caplog.text
 
 
 def test_a_walk_that_breaks_off_keeps_what_it_saw_and_begins_again_at_the_same_place(watch: PollingSetup) -> None:

@@ -185,6 +185,33 @@ def test_the_answer_of_another_order_is_unreadable_for_a_look_and_unknown_for_a_
     assert isinstance(failure(World(httpx.Response(201, json=other)), place), OutcomeUnknown)
 
 
+@pytest.mark.parametrize("lines", [None, [], [{"ProductId": "CVS", "Value": "ten", "Quantity": 1}], {}])
+def test_an_answer_that_names_our_po_number_is_our_order_whatever_it_shows_of_its_lines(lines: Any) -> None:
+    answer = World(httpx.Response(201, json=ORDER | {"LineItems": lines})).run(place)
+    assert (answer.order.snapshot.provider_id, answer.order.snapshot.lines) == ("BLK-1", ())
+    nameless = httpx.Response(201, json=ORDER | {"LineItems": lines, "PONumber": None})
+    assert isinstance(failure(World(nameless), place), OutcomeUnknown)
+
+
+def test_an_answer_that_is_not_packed_as_it_says_is_told_as_such() -> None:
+    async def plain() -> AsyncIterator[bytes]:
+        yield json.dumps(ORDER).encode()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=plain())
+
+    error = failure(World(answer), look)
+    assert (type(error), str(error)) == (UnreadableAnswer, "the answer is not packed as its Content-Encoding says")
+    assert type(failure(World(answer), place)) is OutcomeUnknown
+
+
+def test_a_refusal_in_the_charset_it_names_is_one() -> None:
+    body = '{"Errors": [{"Property": "Note", "Errors": ["ung\u00fcltig"]}]}'.encode("latin-1")
+    charset = {"Content-Type": "application/json; charset=iso-8859-1"}
+    assert "ung\u00fcltig" in str(failure(World(httpx.Response(400, headers=charset, content=body)), place).reason)  # type: ignore[attr-defined]  # of a rejection
+    assert type(failure(World(httpx.Response(400, content=body)), place)) is NotTheProvider
+
+
 UNREADABLE = [b"<html>", b"", b"{}", b"[]", b"null", b'{"Id": NaN}', b'{"Id": "BLK-1"', b"\xff", b"[" * 100_000]
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tracking.errors import UnreadableAnswer
-from tracking.provider.json_fields import digest_of, minor_of, parse, parse_time
+from tracking.provider.json_fields import charset_of, digest_of, parse
 from tracking.provider.masking import mask_json, mask_recipient
 from tracking.provider.responses import (
     ListPage,
@@ -30,6 +30,8 @@ from tracking.provider.responses import (
     read_shipping_method,
     read_token,
 )
+from tracking.provider.scalars.amounts import minor_of
+from tracking.provider.scalars.times import parse_time
 from tracking.provider.webhook_bodies import read_webhook_call
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -234,6 +236,24 @@ def test_the_recipient_is_the_email_else_the_sms_else_the_name() -> None:
     assert found == ["a@example.com", "+15550100", "Ann", None]
 
 
+@pytest.mark.parametrize(
+    ("body", "note"),
+    [
+        (b'"one\ntwo\tthree"', "one\ntwo\tthree"),
+        ("\u201cGr\u00fc\u00dfe\u201d".encode("cp1252").join([b'"', b'"']), "\u201cGr\u00fc\u00dfe\u201d"),
+    ],
+)
+def test_an_answer_is_read_in_the_charset_it_names_and_with_line_breaks_in_its_texts(body: bytes, note: str) -> None:
+    rest = {name: value for name, value in ORDER.items() if name != "Note"}
+    whole = json.dumps(rest).encode()[:-1] + b', "Note": ' + body + b"}\n\x00"
+    assert read_order(parse(whole, charset_of('application/json; Charset="Windows-1252"'))).snapshot.note == note
+    assert parse('{"Note": "\u00fc"}'.encode(), "latin-1") == {"Note": "\u00fc"}
+
+
+def test_a_po_number_of_which_letters_were_lost_leaves_the_order_readable() -> None:
+    assert read_order(ORDER | {"PONumber": "M\ufffdller-1"}).snapshot.po_number == "M\ufffdller-1"
+
+
 @pytest.mark.parametrize("change", [str, str.lower, str.upper])
 def test_the_kept_document_holds_no_claim_data_and_no_webhook_address(change: Callable[[str], str]) -> None:
     raw = deepcopy(ORDER) | {"Extra": {"Deep": [{"ClaimData": [{"ClaimLink": "https://claim.example/v/TOKEN"}]}]}}
@@ -388,7 +408,16 @@ def test_a_field_that_stands_there_twice_or_is_written_oddly_is_read_when_certai
             "/Date(1767323045000+0100)/",
             "2026-01-02 03:04:05 UTC",
         ),
-        "Fri, 02 Jan 2026 03:04:05 GMT",
+        *("Fri, 02 Jan 2026 03:04:05 GMT", "Fri, 2 Jan 2026 04:04:05 +0100", "Fri Jan  2 03:04:05 UTC 2026"),
+        *(
+            "Fri Jan 02 2026 05:04:05 GMT+0200",
+            "Fri Jan 02 2026 05:04:05 GMT+0200 (EET)",
+            "Thu Jan  1 22:04:05 EST 2026",
+        ),
+        *("1/2/2026, 3:04:05\u202fAM", "01/02/2026 03:04:05 a.m.", "01/02/2026 03:04:05 AM UTC"),
+        *("Jan  2, 2026 3:04:05 AM", "Jan 2, 2026, 3:04:05 AM", "02.01.2026 03:04:05", "2026/01/02 03:04:05"),
+        *("2026-01-02T04:04:05+01:00[Europe/Berlin]", "2026-01-02T03:04:05z", "2026-01-02T03:04:05UTC"),
+        "\u200e2026-01-02T03:04:05Z",
     ],
 )
 def test_a_creation_time_is_read_in_further_forms(value: Any) -> None:
@@ -398,6 +427,29 @@ def test_a_creation_time_is_read_in_further_forms(value: Any) -> None:
 @pytest.mark.parametrize("value", ["0001-01-01T00:00:00", "9999-12-31T23:59:59Z", 5, 1e300, 17673230450001])
 def test_a_time_that_nobody_can_mean_is_none(value: Any) -> None:
     assert read_order(ORDER | {"Timestamp": value}).snapshot.created_at is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Fri 2 Jan 15:04:05 CET 2026", "2026-01-02T03:04:05 CET", "2 janvier 2026 03:04:05"),
+        *(
+            "2026-01-02T03:04:05 PM",
+            "13 Jan 2026 13:04:05 PM",
+            "01/02/26 03:04:05 PM",
+            "2026-01-02T03:04:05.000Z+01:00",
+        ),
+    ],
+)
+def test_a_time_whose_zone_or_half_of_the_day_would_be_passed_over_is_none(text: str) -> None:
+    notes: set[str] = set()
+    assert read_order(ORDER | {"Timestamp": text}, notes).snapshot.created_at is None
+    assert notes == {"Timestamp is not a time"}
+
+
+def test_the_afternoon_is_not_taken_for_the_morning() -> None:
+    for text in ("Jan  2, 2026 3:04:05 PM", "Jan 2 2026  3:04:05 PM", "1/2/2026, 3:04:05 p.m."):
+        assert read_order(ORDER | {"Timestamp": text}).snapshot.created_at == NOW + timedelta(hours=12)
 
 
 def test_the_first_contact_that_can_be_read_is_the_recipient() -> None:
@@ -687,13 +739,20 @@ def test_masked_json_is_cut_and_shows_long_lists_in_part() -> None:
         ("-$1,234.50", -123_450),
         ("0.125 USD", 13),
         ("1234.500 USD", 123_450),
+        *[(text, 1000) for text in ("US$10.00", "CA$ 10", "usd 10", "10.00\u00a0\u20ac", "\uffe510", "kr. 10,00")],
+        *[(text, 1000) for text in ("R$ 10,00", "10,00 z\u0142", "\uff11\uff10.00", "10.", "010.0", "10 INR")],
+        *[(text, 100_000) for text in ("1'000.00", "1\u2019000", "1 000.00", "1\u202f000,00 \u20ac", "CHF 1'000,00")],
+        (".5", 50),
+        ("\u221210.00", -1000),
     ],
 )
 def test_an_amount_as_people_write_it_is_read_where_it_can_mean_one_number_alone(written: str, minor: int) -> None:
     assert minor_of(written) == minor
 
 
-@pytest.mark.parametrize("written", ["1,000", "1.000 EUR", "$1.000", "12 EUR" + " " * 60 + "and more"])
+@pytest.mark.parametrize(
+    "written", ["1,000", "1.000 EUR", "$1.000", "10 pcs", "10 k", "1 00", "10%", "12 EUR" + " " * 60 + "and more"]
+)
 def test_an_amount_that_can_mean_several_numbers_or_goes_on_is_none(written: str) -> None:
     with pytest.raises(ValueError, match="is not a number"):
         minor_of(written)

@@ -60,6 +60,10 @@ READABLE: dict[str, tuple[bytes, str, str]] = {
     "bare deflate": (zlib.compress(TEXT.encode(), wbits=-15), "", "deflate"),
     "plain, though a header says gzip": (TEXT.encode(), "", "gzip"),
     "a list": (f"[{TEXT}]".encode(), "", ""),
+    "a list of one call twice": (f"[{TEXT},{TEXT}]".encode(), "", ""),
+    "a zero byte at its end": (TEXT.encode() + b"\0", "", ""),
+    "a line break within a text": (TEXT[:-1].encode() + b', "Note": "one\ntwo"}', "", ""),
+    "an action in other signs": (TEXT.replace("FulfillmentComplete", "fulfilment_completed").encode(), "", ""),
     "JSON within a text": (json.dumps(TEXT).encode(), "", ""),
     "within another object": (json.dumps({"Event": CALL}).encode(), "", ""),
     "further fields": (json.dumps(CALL | {"Extra": {"Deep": [1]}, "Note": None}).encode(), "", ""),
@@ -123,6 +127,13 @@ def test_what_cannot_be_read_says_so_and_names_nothing(body: bytes) -> None:
     assert (call.action, call.provider_id, call.po_number, call.stated_at) == (None, None, None, None)
     assert call.reason == "the body cannot be read"
     assert call.digest == read_webhook_call(body).digest != read_webhook_call(body + b"x").digest
+
+
+def test_of_several_calls_in_one_body_counts_what_all_of_them_say() -> None:
+    calls = [CALL, CALL | {"OrderId": "BLK-2", "PONumber": "demo-0002"}]
+    call = read_webhook_call(json.dumps(calls).encode())
+    assert (call.action, call.provider_id, call.po_number) == ("FulfillmentComplete", None, None)
+    assert (call.stated_at, call.reason) == (STATED, "the body names no order")
 
 
 def test_a_name_twice_with_different_values_is_not_guessed() -> None:

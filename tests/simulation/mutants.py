@@ -23,6 +23,7 @@ from tracking.polling import discovery, due_orders, list_pages, poller
 from tracking.provider import client, json_fields, responses
 from tracking.provider.http import answers
 from tracking.provider.rate_limit import RateLimiter
+from tracking.provider.scalars import amounts
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.provider.webhook_bodies import read_webhook_call
 from tracking.storage import counters, inbox, leases, orders, outbox
@@ -95,7 +96,7 @@ def _read_strictly(
 
 
 def _in_floats(value: Any) -> int:
-    return int(float(json_fields.decimal_of(value)) * 100)
+    return int(float(amounts.decimal_of(value)) * 100)
 
 
 def _kept_for_ever(connection: Any, values: Any, now: Any) -> None:

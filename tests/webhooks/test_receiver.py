@@ -245,6 +245,24 @@ def test_a_call_whose_po_number_came_back_garbled_is_taken_for_the_order_of_its_
     assert door.post(callback_body("demo-0002", "BLK-1")) == 404
 
 
+def test_the_beginning_of_a_po_number_contradicts_no_address_and_completes_nothing(door: Door) -> None:
+    """Another order may have that number: the address says whose the call is, and a poll the rest."""
+    mine, beginning = "rewards-2026-11-30-001", "rewards-2026-11-30-0"
+    now = door.clock.now
+
+    def place(connection: sa.Connection) -> None:
+        order_id = ingest.place(connection, request(mine), source="form", actor=None, now=now)
+        address_book.store_addresses(connection, {order_id: f"https://console.example{address(mine)}"})
+        ingest.discover(connection, shown("BLK-2", beginning), now, now, door.planner)
+
+    door.store.write(place)
+    assert door.post(callback_body(beginning, None), mine) == 204
+    orders = {row["po_number"]: row for row in door.rows(ORDERS)}
+    assert (orders[mine]["notice"], orders[mine]["state"]) == ("claimed", "Queued")
+    assert (orders[beginning]["notice"], orders[beginning]["state"]) == ("none", "Pending")
+    assert door.post(callback_body("rewards-2026-11-30-", None), mine) == 404
+
+
 def test_a_call_that_names_another_order_is_refused_like_all_refusals_and_shown(door: Door) -> None:
     stranger = ("POST", WEBHOOK_PATH + "x" * 43, callback_body())
     foreign = ("POST", address(), callback_body(PO, "BLK-9"))

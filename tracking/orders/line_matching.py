@@ -1,15 +1,13 @@
 """Compares the provider's lines with ours: same order or another, which line is which, what changed. Pure."""
 
-import contextlib
 import hashlib
-import html
 import operator
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
 
+from tracking.orders.echoes import is_echo
 from tracking.orders.model import (
     CANCELLED_LINE,
     FULFILLED_LINE,
@@ -34,23 +32,22 @@ DONE_LINE = FULFILLED_LINE | {CANCELLED_LINE, "SentToFulfillment"}
 _ASKED_FOR = operator.attrgetter("product_id", "value_minor", "quantity")
 _TYPES = frozenset(OrderType)
 _UNFOLDED = frozenset("\u200b\ufeff")
-_LOST = frozenset("?\ufffd")  # what stands for a letter that a system cannot write
-_CUTS = frozenset(
-    {20, 24, 25, 30, 32, 35, 36, 40, 45, 48, 50, 60, 64, 75, 80}
-)  # usual lengths of fields that texts are cut to
 
 
-def mismatch(order: Order, snapshot: Snapshot) -> str | None:
+def mismatch(order: Order, snapshot: Snapshot, *, to_post: bool = False) -> str | None:
     """How the provider's order is another than the one we asked for, in words; None when it is ours.
 
     Judged by what the provider promises to echo: PONumber, type, products, values, quantities. Whatever else differs
-    is told by `harmless_differences` and decides nothing.
+    is told by `harmless_differences` and decides nothing. `to_post`: in answer to our own POST, which is ours though
+    its lines are left out or cannot be read; looks will show them.
     """
     if not is_echo(snapshot.po_number, order.po_number):
         return "another PONumber"
     if snapshot.type in _TYPES and order.type not in {snapshot.type, TYPE_UNKNOWN}:
         return f"type {snapshot.type} where {order.type} was asked for"
     if list(map(_ASKED_FOR, order.lines)) == list(map(_ASKED_FOR, snapshot.lines)):
+        return None
+    if to_post and (snapshot.unreadable or not snapshot.lines):
         return None
     requested, received = _multiset(order.lines), _multiset(snapshot.lines)
     return None if requested == received else f"other lines: {len(snapshot.lines)} there, {len(order.lines)} asked for"
@@ -60,44 +57,6 @@ def is_same_order(snapshot: Snapshot, order: Order) -> bool:
     """Whether the ids are those of this order: what is shown under its id with another's PONumber is not."""
     same_number = is_echo(snapshot.po_number, order.po_number)
     return order.provider_id is not None and same_id(order.provider_id, snapshot.provider_id) and same_number
-
-
-def is_echo(echoed: str | None, sent: str, *, whole: bool = False) -> bool:
-    """Whether a PONumber that comes back may be the one that was sent; it may be left out, too.
-
-    Systems on the way escape it, read it in another encoding, or lose what they cannot write or hold. `whole`: nothing
-    of it may be lost, as where it alone says whose order it is.
-    """
-    if echoed is None or same_id(echoed, sent) or any(same_id(one, sent) for one in respellings(echoed)):
-        return True
-    return not whole and _may_be_left_of(echoed.strip(), sent.strip())
-
-
-def respellings(echoed: str) -> Iterator[str]:
-    """What a text may have been before it was escaped, or read in another encoding than it was written in."""
-    if "&" in echoed:
-        yield html.unescape(echoed)
-    if "%" in echoed and "\0" not in (text := unquote(echoed)):  # which PostgreSQL takes in no text
-        yield text
-    if not echoed.isascii():
-        for encoding in ("cp1252", "latin-1"):
-            with contextlib.suppress(ValueError):
-                yield echoed.encode(encoding).decode()
-
-
-def _may_be_left_of(echoed: str, sent: str) -> bool:
-    """Whether it is what is left of the text: its beginning, or all of it but letters outside of ASCII."""
-    if len(echoed) in _CUTS and folded_id(sent).startswith(folded_id(echoed)):
-        return True
-    if sent.isascii() or len(echoed) != len(sent):
-        return False
-    pairs = zip(echoed, sent, strict=True)
-    return all(same_id(now, then) or (not then.isascii() and now in _LOST | {_base(then)}) for now, then in pairs)
-
-
-def _base(letter: str) -> str:
-    """The letter without its accent."""
-    return unicodedata.normalize("NFD", letter)[0]
 
 
 def _multiset(lines: Sequence[Line]) -> Counter[tuple[str, int]]:
@@ -120,7 +79,9 @@ def harmless_differences(order: Order, snapshot: Snapshot) -> str | None:
         texts.append(_difference("Type", order.type, snapshot.type))
     if order.note and _plain(order.note) != _plain(snapshot.note):
         texts.append(_difference("Note", order.note, snapshot.note))
-    if snapshot.line_count is not None:
+    if snapshot.unreadable or not snapshot.lines:
+        texts.append("its lines cannot be read" if snapshot.unreadable else "its lines are not shown")
+    elif snapshot.line_count is not None:
         texts.append(f"{snapshot.line_count} lines where {len(order.lines)} were sent")
     else:
         pairs = list(pair_lines(order.lines, snapshot.lines))

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, assert_never
 
 from tracking.orders import model, observations
+from tracking.orders.echoes import is_echo
 from tracking.orders.events import (
     attention_changes,
     attention_for_status,
@@ -25,7 +26,6 @@ from tracking.orders.events import (
 from tracking.orders.line_matching import (
     diff_lines,
     harmless_differences,
-    is_echo,
     is_same_order,
     mismatch,
     missing_proof,
@@ -120,7 +120,7 @@ def _answered(order: Order, observed: Answered, observation: Observation) -> lis
     if observed.owner is not None:
         return [_po_number_mismatch(observation, snapshot.provider_id, f"that of PONumber {observed.owner}")]
     garbled = observed.adopted and not is_echo(snapshot.po_number, order.po_number, whole=True)
-    difference = "another PONumber" if garbled else mismatch(order, snapshot)
+    difference = "another PONumber" if garbled else mismatch(order, snapshot, to_post=not observed.adopted)
     if difference and (observed.adopted or not is_echo(snapshot.po_number, order.po_number)):
         return [_po_number_mismatch(observation, snapshot.provider_id, difference)]
     state = State.ACCEPTED if model.is_terminal(snapshot.status) or snapshot.status in OUR_STATES else snapshot.status

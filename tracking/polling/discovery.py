@@ -14,7 +14,7 @@ from tracking.forecasting.planner import PlanningContext
 from tracking.orders.model import folded_id
 from tracking.polling import list_pages
 from tracking.polling.list_pages import PAGE_SIZES
-from tracking.provider.client import Client
+from tracking.provider.client import Client, walk_pages
 from tracking.storage import facts
 from tracking.storage.database import Database
 from tracking.storage.facts import FactKey
@@ -89,14 +89,10 @@ class Discovery:
         """The newest creation time. A page of nothing new or nothing readable may well be followed by another."""
         times: list[datetime] = []
         listed: set[str] = set()
-        for number in range(1, PAGES_AT_MOST + 1):
-            page = await self._client.orders(page=number, size=size, start=start)
+        pages = walk_pages(lambda number: self._client.orders(page=number, size=size, start=start), PAGES_AT_MOST)
+        async for page in pages:
             fresh = [order for order in page.orders if folded_id(order.snapshot.provider_id) not in listed]
             await list_pages.record_list_page(self._database, self._planner, fresh, page.started_at, page.finished_at)
             listed |= {folded_id(order.snapshot.provider_id) for order in fresh}
             times += [order.snapshot.created_at for order in fresh if order.snapshot.created_at]
-            if page.last or not (page.orders or page.unreadable):
-                break
-        else:
-            log.warning("list cut pages=%d size=%d", PAGES_AT_MOST, size)
         return max(times, default=None)

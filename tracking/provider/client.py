@@ -5,7 +5,7 @@ is made, and what its errors mean, is in `http`; this retries nothing: whoever c
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,19 +15,21 @@ from urllib.parse import quote
 import httpx
 
 from tracking.errors import NotFound, UnreadableAnswer
-from tracking.orders.line_matching import is_echo
+from tracking.orders.echoes import is_echo
 from tracking.orders.model import folded_id, same_id
 from tracking.provider import responses
 from tracking.provider.call_log import ApiCallRecord
 from tracking.provider.http.findings import Findings
 from tracking.provider.http.recording import ApiCall
 from tracking.provider.http.session import ApiAccount, ApiLimits, ApiSession
-from tracking.provider.json_fields import Fields, digest_of, format_time
+from tracking.provider.json_fields import Fields, digest_of
 from tracking.provider.responses import ListPage, ParsedOrder, read_order
+from tracking.provider.scalars.times import format_time
 from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.settings.values import Settings
 
 MAX_PAGES = 1000
+SAME_PAGE_AT_MOST = 3  # times in a row
 SANDBOX_URL = "http://sandbox.internal"
 
 _logger = logging.getLogger(__name__)
@@ -83,10 +85,12 @@ class Client(ApiSession):
 
         def read(raw: Any) -> Answer:
             parsed = read_order(raw, call.notes)
-            if parsed.snapshot.unreadable:
-                raise UnreadableAnswer(parsed.snapshot.unreadable, status=call.status)
-            if not is_echo(parsed.snapshot.po_number, po_number) or not parsed.snapshot.lines:
+            snapshot = parsed.snapshot
+            if not is_echo(snapshot.po_number, po_number):
                 raise UnreadableAnswer("the answer shows another order", status=call.status)
+            # What names our PONumber is our order, whatever it shows of its lines.
+            if snapshot.po_number is None and (snapshot.unreadable or not snapshot.lines):
+                raise UnreadableAnswer(snapshot.unreadable or "the answer shows no order", status=call.status)
             return self._answer(call, parsed, parsed.digest)
 
         return await self.send(call, read)
@@ -195,6 +199,24 @@ class Client(ApiSession):
         else:
             _logger.warning("list-cut path=%s pages=%d", path, MAX_PAGES)
         return list(items.values())
+
+
+async def walk_pages(read: Callable[[int], Awaitable[OrdersPage]], pages_at_most: int) -> AsyncIterator[OrdersPage]:
+    """Walks the pages of the order list, each by its number from 1 on.
+
+    A page of nothing new or nothing readable may well be followed by another; one that comes again and again shows that
+    the provider does not go by the number.
+    """
+    latest, times = frozenset[str](), 0
+    for number in range(1, pages_at_most + 1):
+        page = await read(number)
+        yield page
+        ids = frozenset(folded_id(order.snapshot.provider_id) for order in page.orders)
+        times = times + 1 if ids and ids == latest else 1
+        latest = ids
+        if page.last or times >= SAME_PAGE_AT_MOST or not (page.orders or page.unreadable):
+            return
+    _logger.warning("list cut pages=%d", pages_at_most)
 
 
 def account_of(settings: Settings) -> ApiAccount:

@@ -10,44 +10,24 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Never, TypeVar
 
 from tracking.errors import UnreadableAnswer
+from tracking.provider.scalars.amounts import decimal_of, minor_of, type_name, whole_of
+from tracking.provider.scalars.times import moment_of
 
 _T = TypeVar("_T")
 
 MAX_DEPTH = 64
 MAX_KEY = 200  # characters of an id
-LONGEST_AMOUNT = 60
 FINDINGS_AT_MOST = 50  # of one answer
 _LONGEST_INTEGER = 1000  # digits
-_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,40})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
-_LARGEST = Decimal(10) ** 13
-_CURRENCY = r"(?:[A-Z]{3}|[$\u20ac\u00a3])"
-_WRITTEN = re.compile(  # as people write amounts, where only one reading is possible
-    rf"{_CURRENCY}?\s*(?P<sign>[+-]?)\s*{_CURRENCY}?\s*(?:"
-    r"(?P<us>\d{1,3}(?:,\d{3})*\.\d{1,2})|(?P<eu>\d{1,3}(?:[.\x20\u00a0\u202f']\d{3})*,\d{1,2}|\d+,\d{1,2})"
-    rf"|(?P<plain>\d+(?:\.(?:\d{{1,2}}|\d{{4}}))?|(?:0|\d{{4,}})\.\d{{3}}))\s*{_CURRENCY}?",
-    re.ASCII,
-)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_US_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M:%S")
-_USUAL_FORM = re.compile(
-    r"(\d\d)/(\d\d)/(\d{4}) (0[1-9]|1[0-2]):(\d\d):(\d\d) ([AP])M", re.ASCII
-)  # as webhooks write it
-_EPOCH = re.compile(r"(?:/Date\()?(\d{10}(?:\d{3}){0,3})(\.\d{1,9})?(?:[+-]\d{4})?(?:\)/)?", re.ASCII)
-_PLAUSIBLE_YEARS = range(2000, 2101)
-_YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", ""})
+_YES = frozenset({"true", "1", "1.0", "yes", "y", "t", "on"})
+_NO = frozenset({"false", "0", "0.0", "no", "n", "f", "off", ""})
 _INDEX = re.compile(r"\[\d+\]")
-_TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (bool, "true or false"),
-    (Mapping, "an object"),
-    (list, "a list"),
-    (str, "a text"),
-)
 
 
 class _Members(dict[str, Any]):
@@ -56,29 +36,53 @@ class _Members(dict[str, Any]):
     repeated: frozenset[str] = frozenset()
 
 
-def parse(body: bytes) -> Any:
-    """Parses the bytes as JSON in any form of Unicode; a wrong byte becomes U+FFFD, what is nested deeper than 64 None.
+def parse(body: bytes, charset: str = "") -> Any:
+    """Parses the bytes as JSON in any form of Unicode, else in the charset that a header names.
+
+    A byte that is wrong in all of them becomes U+FFFD, what is nested deeper than 64 None.
 
     Raises:
         UnreadableAnswer: it is no JSON.
     """
-    return parse_text(body.decode(json.detect_encoding(body), "replace"))
+    unicode_form = json.detect_encoding(body)
+    for encoding in (unicode_form, charset):
+        with contextlib.suppress(LookupError, ValueError):
+            return parse_text(body.decode(encoding or unicode_form))
+    return parse_text(body.decode(unicode_form, "replace"))
 
 
-def parse_strictly(body: bytes) -> Any:
+def charset_of(content_type: str) -> str:
+    """The charset that a Content-Type names, in small letters; "" for none."""
+    _, _, charset = content_type.casefold().partition("charset=")
+    return charset.partition(";")[0].strip(" \"'")
+
+
+def parse_strictly(body: bytes, charset: str = "") -> Any:
     """Parses the bytes of a file that a person hands in, who can mend what two readers would read differently.
 
     Raises:
-        UnreadableAnswer: no UTF-8, no JSON, a name twice in one object, NaN or Infinity, or nested deeper than 64.
+        UnreadableAnswer: neither UTF-8 nor in the charset that a header names; no JSON, a name twice in one object,
+            NaN or Infinity, or nested deeper than 64.
     """
     try:
-        text = body.decode("utf-8-sig")
+        text = _utf8_or(charset, body)
         raw = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_members_once)
     except (ValueError, RecursionError) as exc:
         raise UnreadableAnswer("the body is not JSON") from exc
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(raw):
         raise UnreadableAnswer("the body is nested too deeply")
     return raw
+
+
+def _utf8_or(charset: str, body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if not charset:
+            raise
+        with contextlib.suppress(LookupError):
+            return body.decode(charset)
+        raise
 
 
 def _refuse_constant(_: str) -> Never:
@@ -95,7 +99,7 @@ def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parse_text(text: str) -> Any:
     """Parses the text as JSON, as `parse` does."""
     try:
-        raw = _DECODER.decode(text)
+        raw = _DECODER.decode(text.rstrip("\0"))
     except (ValueError, RecursionError) as exc:
         raise UnreadableAnswer("the body is not JSON") from exc
     is_deeper = text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(raw)
@@ -116,7 +120,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return marked
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_members)
+# Not strict: a line break within a text, as a careless program writes it, is no doubt of what the text is.
+_DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_members, strict=False)
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -258,13 +263,6 @@ class Fields:
         return None if value is None else convert(value)
 
 
-def type_name(value: Any) -> str:
-    """What kind of JSON it is, for a sentence."""
-    if value is None:
-        return "null"
-    return next((name for kind, name in _TYPES if isinstance(value, kind)), "a number")
-
-
 def stripped_text(value: str | int) -> str:
     """A text without the space around it, or a number as a text."""
     return value.strip() if isinstance(value, str) else f"{value:#x}" if abs(value) >= 10**30 else str(value)
@@ -289,112 +287,23 @@ def key_of(value: Any) -> str | None:
     return text
 
 
+def echoed_key_of(value: Any) -> str | None:
+    """The text of an id that we gave ourselves, in which letters may have been lost on the way back.
+
+    Raises ValueError as `key_of` otherwise.
+    """
+    text = text_of(value, MAX_KEY + 1)
+    return text if text is not None and len(text) <= MAX_KEY else key_of(text)
+
+
 def storable(text: str) -> str:
     """The text with what no database takes (NUL, lone surrogates) replaced."""
     return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
 
 
-def decimal_of(value: Any) -> Decimal:
-    """The number, given as one or as a text. Raises ValueError for none, or one beyond ten to the 13."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"is not a number but {type_name(value)}")  # noqa: TRY004 - as above
-    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
-        raise ValueError("is too large")
-    text = str(value).strip()
-    number = Decimal(text if _NUMBER.fullmatch(text) else _as_written(text))
-    if not -_LARGEST <= number <= _LARGEST:
-        raise ValueError("is too large")
-    return number
-
-
-def _as_written(text: str) -> str:
-    """The number in a text such as "$1,000.00" or "10,00 EUR"; "1,000" and "1.000 EUR" may be one or a thousand."""
-    written = _WRITTEN.fullmatch(text) if len(text) <= LONGEST_AMOUNT else None
-    if written is None:
-        raise ValueError("is not a number")
-    american, european, plain = written["us"], written["eu"], written["plain"]
-    digits = american.replace(",", "") if american else plain or re.sub(r"[^\d,]", "", european).replace(",", ".")
-    return written["sign"] + digits
-
-
-def minor_of(value: Any) -> int:
-    """The amount in minor units, rounded half up. Raises ValueError as `decimal_of`."""
-    return int((decimal_of(value) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
-
-
-def whole_of(value: Any) -> int:
-    """The whole number from 0 on. Raises ValueError for any other."""
-    number = decimal_of(value)
-    if number != number.to_integral_value() or number < 0:
-        raise ValueError("is not a whole number")
-    return int(number)
-
-
-def parse_time(text: Any) -> datetime:
-    """The time in UTC; UTC too where no zone is named. Reads ISO 8601 and the US form with AM and PM.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if not isinstance(text, str) or len(text) > 64:
-        raise ValueError("is not a time")
-    if usual := _USUAL_FORM.fullmatch(text):
-        month, day, year, hour, minute, second = map(int, usual.groups()[:6])
-        with contextlib.suppress(ValueError):
-            return datetime(year, month, day, hour % 12 + 12 * (usual[7] == "P"), minute, second, tzinfo=UTC)
-    for time_format in (None, *_US_FORMATS):
-        try:
-            at = datetime.strptime(text.strip(), time_format) if time_format else datetime.fromisoformat(text.strip())  # noqa: DTZ007 - the next line gives the zone
-            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        except (ValueError, OverflowError):
-            continue
-    raise ValueError("is not a time")
-
-
-def format_time(at: datetime | None) -> str | None:
-    """The time as the provider writes it, in UTC to the second; None for None."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
-
-
-def time_or_none(text: Any) -> datetime | None:
-    """The time as `parse_time` reads it; None where it cannot."""
-    try:
-        return parse_time(text)
-    except ValueError:
-        return None
-
-
-def moment_of(value: Any) -> datetime | None:
-    """The time in UTC in whatever form it came: as `parse_time`, of RFC 5322, or seconds or milliseconds since 1970.
-
-    None where it is empty. Raises ValueError for none, and for one in a year that nobody can mean.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or len(text := str(value).strip()) > 64:
-        raise ValueError(f"is not a time but {type_name(value)}")
-    if not text:
-        return None
-    if epoch := _EPOCH.fullmatch(text):
-        return datetime.fromtimestamp(float(epoch[1] + (epoch[2] or "")) / 10 ** (len(epoch[1]) - 10), UTC)
-    try:
-        at = parse_time(text.removesuffix(" UTC").removesuffix(" GMT"))
-    except ValueError:
-        at = _mail_time(text)
-    if at.year not in _PLAUSIBLE_YEARS:
-        raise ValueError("is not a time that can be meant")
-    return at
-
-
-def _mail_time(text: str) -> datetime:
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError) as exc:
-        raise ValueError("is not a time") from exc
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
 def flag_of(value: Any) -> bool:
     """Whether it says yes, as true or false, a number or a word. Raises ValueError for anything else."""
-    word = str(value).strip().casefold() if isinstance(value, bool | int | str) else None
+    word = str(value).strip().casefold() if isinstance(value, bool | int | float | str) else None
     if word is None or word not in _YES | _NO:
         raise ValueError(f"is neither true nor false but {type_name(value)}")
     return word in _YES

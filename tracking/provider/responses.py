@@ -20,18 +20,9 @@ from typing import Any
 
 from tracking.errors import Problem, UnreadableAnswer
 from tracking.orders.model import LINE_STATUSES, PROVIDER_STATES, ClaimData, Line, OrderType, Snapshot, Unit, usual_case
-from tracking.provider.json_fields import (
-    Fields,
-    decimal_of,
-    digest_of,
-    key_of,
-    minor_of,
-    storable,
-    text_of,
-    type_name,
-    whole_of,
-)
+from tracking.provider.json_fields import Fields, digest_of, echoed_key_of, key_of, storable, text_of
 from tracking.provider.masking import NEVER_STORED, scrub
+from tracking.provider.scalars.amounts import decimal_of, minor_of, type_name, whole_of
 
 DEFAULT_TOKEN_LIFE = timedelta(minutes=5)
 LONGEST_TOKEN_LIFE = timedelta(days=1)
@@ -84,7 +75,7 @@ def read_order(raw: Any, notes: set[str] | None = None) -> ParsedOrder:
     read, unreadable = _lines(order)
     snapshot = Snapshot(
         provider_id=order.needed("Id", key_of),
-        po_number=order.needed("PONumber", key_of) if order.has("PONumber") else None,
+        po_number=order.needed("PONumber", echoed_key_of) if order.has("PONumber") else None,
         status=usual_case(order.needed("Status", lambda value: text_of(value, 60)), PROVIDER_STATES),
         type=usual_case(kind, OrderType) if kind else None,
         created_at=order.time("Timestamp"),

@@ -6,6 +6,7 @@ much is unpacked and parsed is bounded.
 
 import hashlib
 import itertools
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tracking.errors import UnreadableAnswer
-from tracking.provider.json_fields import Fields, digest_of, parse_text, stripped_text
+from tracking.provider.json_fields import Fields, charset_of, digest_of, parse_text, stripped_text
 from tracking.provider.masking import scrub
 
 LARGEST_UNPACKED = 64 * 1024
 LONGEST_ACTION = 60
 FULFILLMENT_COMPLETE = "FulfillmentComplete"
+# In either spelling of the word, with and without its last letter.
+_ANNOUNCEMENTS = frozenset({"fulfillmentcomplete", "fulfilmentcomplete", "fulfillmentcompleted", "fulfilmentcompleted"})
 _NAMES = frozenset({"action", "orderid", "ponumber"})
 _FORM_FIELDS_AT_MOST = 50
 _GZIP_OR_ZLIB, _BARE_DEFLATE = 47, -15
@@ -56,7 +59,7 @@ def read_webhook_call(
     Notes in `notes` what is wrong with single fields, and in `document` the members of the body as they came.
     """
     unpacked = _unpacked(body, content_encoding)
-    members = None if unpacked is None else _members(unpacked, _charset(content_type))
+    members = None if unpacked is None else _members(unpacked, charset_of(content_type))
     if members is None:
         return WebhookCall(None, None, None, None, hashlib.sha256(body).hexdigest(), "the body cannot be read", source)
     if document is not None:
@@ -64,7 +67,7 @@ def read_webhook_call(
     fields = Fields(members, notes=notes)
     action, provider_id, po_number = fields.text("Action"), fields.key("OrderId"), fields.key("PONumber")
     if action is not None:
-        announces = action.casefold() == FULFILLMENT_COMPLETE.casefold()
+        announces = _folded_action(action) in _ANNOUNCEMENTS
         action = FULFILLMENT_COMPLETE if announces else scrub(action)[:LONGEST_ACTION]
     # The PONumber is what the address proves: without it, a call of one order could pass for the repeat of another's.
     identity = [(action or "").casefold(), provider_id, _stamp(fields.get("timestamp")), po_number]
@@ -72,6 +75,10 @@ def read_webhook_call(
     if action not in {None, FULFILLMENT_COMPLETE}:
         reason = f"its action is not {FULFILLMENT_COMPLETE}: no more than a reason to poll"
     return WebhookCall(action, provider_id, po_number, fields.time("Timestamp"), digest_of(identity), reason, source)
+
+
+def _folded_action(action: str) -> str:
+    return re.sub(r"[-_. ]", "", action).casefold()
 
 
 def _stamp(raw: Any) -> str | None:
@@ -94,11 +101,6 @@ def _unpacked(body: bytes, content_encoding: str) -> bytes | None:
             continue
         return unpacked if len(unpacked) <= LARGEST_UNPACKED else None
     return body
-
-
-def _charset(content_type: str) -> str:
-    _, _, charset = content_type.casefold().partition("charset=")
-    return charset.partition(";")[0].strip(" \"'")
 
 
 def _texts(body: bytes, charset: str) -> Iterator[str]:
@@ -131,12 +133,20 @@ def _object_in(text: str, *, levels: int = 3) -> Mapping[str, Any] | None:
                 inner = (value for value in raw.values() if isinstance(value, Mapping) and _is_call(value))
                 return raw if _is_call(raw) else next(inner, raw)
             case list():
-                raw = next((entry for entry in raw if isinstance(entry, Mapping | str)), None)
+                entries = [entry for entry in raw if isinstance(entry, Mapping | str)]
+                calls = [entry for entry in entries if isinstance(entry, Mapping) and _is_call(entry)]
+                raw = _in_common(calls) if len(calls) > 1 else next(iter(entries), None)
             case str():
                 return _object_in(raw, levels=levels - 1) if levels > 1 else None
             case _:
                 return None
     return None
+
+
+def _in_common(calls: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What all of several calls say: for which of them the body came, its address tells."""
+    first, *others = calls
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def _is_call(members: Mapping[str, Any]) -> bool:

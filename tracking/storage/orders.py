@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, up
 from sqlalchemy.engine import RowMapping
 
 from tracking.orders import event_chain as chain
-from tracking.orders.line_matching import respellings
+from tracking.orders.echoes import respellings
 from tracking.orders.model import ORDER_FIELDS, Event, Line, Order, folded_id, order_of
 from tracking.storage.counters import count_event
 from tracking.storage.integration import late_orders, notifications

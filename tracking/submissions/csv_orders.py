@@ -14,7 +14,7 @@ from typing import Any
 
 from tracking.errors import InvalidSubmission
 from tracking.orders.model import OrderRequest
-from tracking.provider.json_fields import time_or_none
+from tracking.provider.scalars.times import time_or_none
 from tracking.submissions import csv_rows
 from tracking.submissions.catalog import Catalog, check_lines, check_request
 from tracking.submissions.checks import identifiers, texts

@@ -19,10 +19,11 @@ from pydantic_core import ErrorDetails
 
 from tracking.errors import InvalidSubmission, Problem
 from tracking.orders.model import Line, OrderRequest, OrderType
-from tracking.provider.json_fields import decimal_of, parse_time, stripped_text, whole_of
+from tracking.provider.json_fields import stripped_text
 from tracking.provider.masking import scrub
+from tracking.provider.scalars.times import parse_time
 from tracking.submissions.checks import addresses, identifiers, texts
-from tracking.submissions.checks.amounts import plain_number, storable_amount
+from tracking.submissions.checks.amounts import requested_amount, requested_quantity
 from tracking.submissions.checks.texts import Unfit
 
 # What is wrong, by the type of pydantic's error; a value that breaks its field's own rule, by the field.
@@ -86,14 +87,6 @@ def _time(text: Any) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _amount(value: Any) -> Decimal:
-    return storable_amount(decimal_of(plain_number(value) if isinstance(value, str) else value))
-
-
-def _whole(value: Any) -> int:
-    return whole_of(plain_number(value) if isinstance(value, str) else value)
-
-
 def _number(amount: Decimal) -> int | float:
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
@@ -122,8 +115,8 @@ _Named150 = Annotated[str, _text(150), AfterValidator(addresses.named)]
 _Zip = Annotated[str, _text(50), _by_country(addresses.postal_code)]
 _State = Annotated[str, _text(50), _by_country(addresses.state)]
 _Country = Annotated[str, _text(50), AfterValidator(addresses.country)]
-_Amount = Annotated[Decimal, Field(gt=0, decimal_places=2), BeforeValidator(_amount), PlainSerializer(_number)]
-_Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
+_Amount = Annotated[Decimal, Field(gt=0, decimal_places=2), BeforeValidator(requested_amount), PlainSerializer(_number)]
+_Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(requested_quantity)]
 
 
 class _Part(BaseModel):
@@ -330,7 +323,7 @@ def _readable(raw: Any, part: type[_Part]) -> dict[str, Any]:
 
 def _minor_or_none(value: Any) -> int | None:
     try:
-        minor = _amount(value) * 100
+        minor = requested_amount(value) * 100
     except ValueError:
         return None
     return int(minor) if minor > 0 and minor == minor.to_integral_value() else None

@@ -20,10 +20,10 @@ from tracking import errors, ingest, tracing
 from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.forecasting.planner import PlanningContext
 from tracking.forecasting.waits import LEASE_MARGIN, REFUSED_PAUSE, wait_before_resend
-from tracking.orders.line_matching import is_echo
+from tracking.orders.echoes import is_echo
 from tracking.orders.model import Witness, can_send, folded_id
 from tracking.orders.observations import Answered, Attempted, Declined, Observation, Observed, Unclear, Unsent
-from tracking.provider.client import Answer, Client
+from tracking.provider.client import Answer, Client, walk_pages
 from tracking.storage import orders, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
@@ -370,13 +370,11 @@ class Sender:
         """Read all pages of the list: where the provider matches parts, longer PONumbers stand in between."""
         ids: set[str] = set()
         unreadable = 0
-        for number in range(1, LOOKUP_PAGES + 1):
-            page = await self._client.orders(page=number, po_number=attempt.po_number)
+        pages = walk_pages(lambda number: self._client.orders(page=number, po_number=attempt.po_number), LOOKUP_PAGES)
+        async for page in pages:
             unreadable += page.unreadable
             snapshots = (shown.snapshot for shown in page.orders)
             ids |= {one.provider_id for one in snapshots if is_echo(one.po_number or "", attempt.po_number, whole=True)}
-            if page.last:
-                break
         if ids:
             return await self._adopt_duplicate(attempt, tuple(sorted(ids)), started_at, by_answer=False)
         if unreadable:

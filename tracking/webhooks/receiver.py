@@ -35,7 +35,7 @@ from starlette.types import Receive, Scope, Send
 from tracking import tracing
 from tracking.errors import CallbackRefused, StoreBusy, StoreError, StoreUnusable
 from tracking.forecasting.planner import PlanningContext
-from tracking.orders.line_matching import is_echo
+from tracking.orders.echoes import is_echo
 from tracking.orders.model import same_id
 from tracking.provider.http.findings import Findings
 from tracking.provider.json_fields import digest_of

@@ -10,7 +10,7 @@ from tracking import errors
 from tracking.errors import ProviderError, UnreadableAnswer
 from tracking.provider.http.intermediaries import describe_answer, is_page
 from tracking.provider.http.recording import ApiCall
-from tracking.provider.json_fields import parse, parse_strictly
+from tracking.provider.json_fields import charset_of, parse, parse_strictly
 from tracking.provider.masking import SecretMasker, people_in
 from tracking.provider.responses import names_problems, read_duplicate_ids, read_funds, read_problems
 
@@ -53,7 +53,7 @@ async def read_answer(call: ApiCall, body: bytes, read: Callable[[Any], _T], mas
         raise _error(call, status, body, masker)
 
     def parsed() -> tuple[Any, _T]:
-        call.raw = raw = parse(body)
+        call.raw = raw = parse(body, charset_of(call.answer_headers.get("content-type", "")))
         return raw, read(raw)
 
     try:
@@ -75,7 +75,7 @@ def _error(call: ApiCall, status: int, body: bytes, masker: SecretMasker) -> Pro
     """
     placing, people = call.document is not None, people_in(call.document)
     try:
-        raw = parse_strictly(body)
+        raw = parse_strictly(body, charset_of(call.answer_headers.get("content-type", "")))
     except UnreadableAnswer:
         raw = None
     call.raw = raw

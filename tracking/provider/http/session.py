@@ -22,10 +22,10 @@ from tracking.provider.http.connection import HttpClients, no_connection
 from tracking.provider.http.findings import Findings, place_of
 from tracking.provider.http.recording import ApiCall, Recorder
 from tracking.provider.http.token import TokenRenewal
-from tracking.provider.json_fields import format_time, parse_time
 from tracking.provider.masking import SecretMasker
 from tracking.provider.rate_limit import LONGEST_BACKOFF, RateLimiter, parse_retry_after
 from tracking.provider.responses import Token, read_token
+from tracking.provider.scalars.times import format_time, parse_time
 from tracking.provider.shared_rate_limit import LONGEST_PAUSE, SharedRateLimit
 
 _T = TypeVar("_T")
@@ -201,7 +201,7 @@ class ApiSession:
         Raises:
             NotSent: there was no connection; it says why.
             OutcomeUnknown: it took too long, or the connection broke.
-            UnreadableAnswer: the answer is too large.
+            UnreadableAnswer: the answer is too large, or not packed as it says.
         """
         try:
             async with self._http.client() as client, asyncio.timeout(self._timeout):
@@ -213,6 +213,9 @@ class ApiSession:
                     return response, await body_of(response)
                 finally:
                     await response.aclose()
+        except httpx.DecodingError as exc:
+            what = "the answer is not packed as its Content-Encoding says"
+            raise errors.UnreadableAnswer(what, status=call.status) from exc
         except _UNCONNECTED as exc:
             raise errors.NotSent(no_connection(exc, self._account.base_url)) from exc
         except (TimeoutError, httpx.TimeoutException) as exc:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from tracking.orders.line_matching import is_echo
+from tracking.orders.echoes import is_echo
 from tracking.orders.model import Order, State, same_id, usual_case
 from tracking.orders.vocabulary import MIXED, AttentionReason, EventKind
 from tracking.orders.wording import count, money

@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from decimal import Decimal
+from typing import Any
 
-from tracking.provider.json_fields import decimal_of, whole_of
+from tracking.provider.scalars.amounts import decimal_of, whole_of
 from tracking.submissions.checks.texts import Unfit, unseen_character
 
 MOST = 100_000_000
@@ -17,6 +18,7 @@ _UNCLEAR = re.compile(r"([1-9][0-9]{0,2})[.,]([0-9]{3})")
 _DECIMAL_COMMA = re.compile(r"[0-9]+,[0-9]+")
 _EXPONENT = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?[eE][+-]?[0-9]+")
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}\s*[0-9.,]+|[0-9.,]+\s*[A-Z]{3}|R\s*[0-9.,]+|[0-9.,]+\s*(?:kr|z\u0142)\.?")
+_CURRENCY_IN_IT = "holds a currency: write the number alone; it is in the currency of the product"
 
 
 def plain_number(text: str) -> str:
@@ -40,18 +42,38 @@ def plain_number(text: str) -> str:
             "was shortened by a spreadsheet to a number with an exponent: show all its digits and save it again"
         )
     if _CURRENCY_CODE.fullmatch(text) or any(unicodedata.category(letter) == "Sc" for letter in text):
-        raise Unfit("holds a currency: write the number alone; it is in the currency of the product")
+        raise Unfit(_CURRENCY_IN_IT)
     plain = _without_marks(text)
     if problem := unseen_character(plain):
         raise Unfit(problem)
+    if any(map(str.isalpha, plain)) and _is_amount(plain):
+        raise Unfit(_CURRENCY_IN_IT)
     return plain
 
 
-def storable_amount(amount: Decimal) -> Decimal:
-    """The amount, if a database holds what an order of very many such cards comes to. Raises Unfit otherwise."""
+def _is_amount(text: str) -> bool:
+    try:
+        decimal_of(text)
+    except ValueError:
+        return False
+    return True
+
+
+def requested_amount(value: Any) -> Decimal:
+    """The amount, if a database holds what an order of very many such cards comes to.
+
+    Raises:
+        ValueError: it is none; Unfit where the reason can be said.
+    """
+    amount = decimal_of(plain_number(value) if isinstance(value, str) else value)
     if amount > MOST:
         raise Unfit(f"must be an amount of at most {MOST:,}")
     return amount
+
+
+def requested_quantity(value: Any) -> int:
+    """The whole number. Raises ValueError as `requested_amount`."""
+    return whole_of(plain_number(value) if isinstance(value, str) else value)
 
 
 def amount_or_text(text: str) -> float | str:
