@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from tracking.orders.observations import utc_now
 from tracking.storage.counters import LATE, LEVEL, REFILLED, SAMPLED, SPENT
@@ -61,48 +61,70 @@ def examine(
     `expected` is such a head of the log, `expected_audit` one of the audit log of people. `progress` is called with
     (orders done, orders in all).
     """
+    cut, counts, total = _read_start(database)
+    audit = OrderAudit(cut, {cut, expected.at} if expected else {cut})
+    if not _audit_orders(database, audit, total, progress):
+        return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
+    with database.snapshot() as connection:
+        of_people = [*audit_log.differences(connection), *_audit_head_faults(connection, expected_audit)]
+        audit_head = LogHead(*audit_log.head_of(connection))
+    counted = {key: numbers for key, numbers in counts.items() if key[0] not in SAMPLED}
+    differences = [*audit.differences, *_compare_counts(counted, audit.recomputed)]
+    differences += [*_sample_faults(counts, utc_now()), *of_people]
+    differences = [*differences[:DIFFERENCES_AT_MOST], *_head_faults(audit, expected)]
+    return Findings(differences, audit.head(cut), audit_head)
+
+
+def _read_start(database: Database) -> tuple[int, Counts, int]:
+    """The id of the newest event, up to which the log is read; the counters at that moment; the number of orders."""
     with database.snapshot() as connection:
         if database.dialect == "postgresql":
             # Ids are drawn before their events are committed: whoever has drawn one is waited for.
             connection.execute(text("LOCK TABLE events IN SHARE MODE"))
         cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
         rows = connection.execute(select(COUNTERS)).all()
-        counts = {(row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in rows}
         total = connection.execute(select(func.count()).select_from(ORDERS)).scalar_one()
-    audit = OrderAudit(cut, {cut, expected.at} if expected else {cut})
+    return cut, {(row.name, row.hour, row.state): (row.orders, row.units, row.value_minor) for row in rows}, total
+
+
+def _audit_orders(database: Database, audit: OrderAudit, total: int, progress: Progress | None) -> bool:
+    """Audit one order after the other; False where it stopped, at so many differences."""
     done, last = 0, 0
     while len(audit.differences) < DIFFERENCES_AT_MOST:
         with database.snapshot() as connection:
             chunk = read_chunk(connection, last, ORDERS_AT_ONCE)
             faults = checking.faults(connection, chunk[0].row["id"], chunk[-1].row["id"]) if chunk else {}
         if not chunk:
-            break
+            return True
         for each in chunk:
             fault = faults.get(each.row["id"])
             audit.differences += [*audit.check(each)] or ([f"{each.row['po_number']}: {fault}"] if fault else [])
         last, done = chunk[-1].row["id"], done + len(chunk)
         if progress is not None:
             progress(done, max(done, total))
-    else:
-        return Findings(audit.differences[:DIFFERENCES_AT_MOST], None)
-    samples = [*_sample_faults(counts, utc_now())]
-    with database.snapshot() as connection:
-        samples += audit_log.differences(connection)
-        audit_head = LogHead(*audit_log.head_of(connection))
-        if expected_audit is not None and (entry := audit_log.hash_at(connection, expected_audit.at)) is None:
-            samples.append(f"the audit log has no entry {expected_audit.at}, whose head is expected")
-        elif expected_audit is not None and entry != expected_audit.digest:
-            what = f"the audit log up to entry {expected_audit.at} is not the expected one"
-            samples.append(f"{what}: its head is {entry}")
-    counted = {key: numbers for key, numbers in counts.items() if key[0] not in SAMPLED}
-    differences = (audit.differences + _compare_counts(counted, audit.recomputed) + samples)[:DIFFERENCES_AT_MOST]
-    if expected is not None and (unknown := audit.unprovable[expected.at]):
+    return False
+
+
+def _audit_head_faults(connection: Connection, expected: LogHead | None) -> Iterator[str]:
+    """How the audit log of people differs from a head that was noted down earlier."""
+    if expected is None:
+        return
+    entry = audit_log.hash_at(connection, expected.at)
+    if entry is None:
+        yield f"the audit log has no entry {expected.at}, whose head is expected"
+    elif entry != expected.digest:
+        yield f"the audit log up to entry {expected.at} is not the expected one: its head is {entry}"
+
+
+def _head_faults(audit: OrderAudit, expected: LogHead | None) -> Iterator[str]:
+    """How the log of all orders differs from a head that was noted down earlier."""
+    if expected is None:
+        return
+    if unknown := audit.unprovable[expected.at]:
         since = f"{unknown:,} orders had events by then, and later ones that were removed since"
-        differences.append(f"the log up to event {expected.at} cannot be compared: {since}")
-    elif expected is not None and (is_now := audit.head(expected.at)) != expected:
-        what = "is not the expected one"
-        differences.append(f"the log up to event {expected.at} {what}: its head is {is_now}")
-    return Findings(differences, audit.head(cut), audit_head)
+        yield f"the log up to event {expected.at} cannot be compared: {since}"
+    elif (is_now := audit.head(expected.at)) != expected:
+        yield f"the log up to event {expected.at} is not the expected one: its head is {is_now}"
 
 
 def _compare_counts(stored: Counts, recomputed: Mapping[tuple[str, datetime, str], list[int]]) -> list[str]:
