@@ -24,7 +24,7 @@ LONGEST_EXPECTED = timedelta(days=90)
 
 
 class LateBasis(StrEnum):
-    """What the age rests on beyond which an order is late. The words are stored."""
+    """What an order's late limit rests on. The words are stored."""
 
     PROMISE = "promise"
     LEARNED = "learned"

@@ -107,14 +107,14 @@ def _columns_to_read(dialect: str, *, finished: bool) -> tuple[Any, ...]:
 
 
 def _time(dialect: str, column: Any) -> Any:
-    """As it is stored where that is a text: numpy reads a hundred thousand in a tenth of the time SQLite takes."""
+    """A time as it is stored, if that is a text: numpy parses these ten times as fast as SQLAlchemy's type."""
     if dialect == "sqlite":
         return sa.type_coerce(column, sa.String)
     return sa.cast(sa.extract("epoch", column), sa.Float)
 
 
 def _flags(finished: bool) -> Any:
-    """What is yes or no, as bits of one number: the store works it out, which spares reading the words."""
+    """Yes-or-no facts as bits of one number: computed in SQL, so that no words have to be read."""
     no = sa.false()
     claimed = no if finished else ORDERS.c.notice == WebhookStatus.CLAIMED.value
     urgent = sa.or_(

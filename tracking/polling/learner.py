@@ -39,7 +39,7 @@ Fingerprint = tuple[int, float]
 
 
 class Learner:
-    """Keeps this process's forecasts up to date; `learns` says whether it polls orders, and so is one that learns."""
+    """Keeps this process's forecasts up to date; with `learns`, as in a poller, also learns and stores them."""
 
     def __init__(
         self, database: Database, forecasts: Forecasts, clock: Callable[[], datetime], *, learns: bool

@@ -74,7 +74,7 @@ def select_calls(
 
 
 def _worth(accrued: Array, candidates: Candidates, price: float) -> Array:
-    """What is due is worth its price at the least; what has accrued nothing is worth nothing."""
+    """The worth of each order: what it has accrued, at least a call's price where it is due; urgent ones come first."""
     worth = np.where(candidates.due, np.maximum(accrued, price), accrued)
     return np.asarray(np.where(candidates.urgent, worth + URGENT, worth))
 

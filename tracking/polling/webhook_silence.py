@@ -28,7 +28,7 @@ FROM_ONE_ORDER = 1.0  # nats: an order that is stuck says nothing about webhooks
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What speaks for silence since the last webhook, given the share of completions that webhooks announced before.
+    """Evidence that webhooks are silent since the last one, given the share of completions that they announced before.
 
     `expected_webhooks`: how many should have come by now. `unannounced`: orders that a poll found finished although no
     webhook had announced them.

@@ -66,7 +66,7 @@ def store_claims(
     cipher: ClaimCipher,
     now: datetime,
 ) -> None:
-    """Encrypt and insert what is new of it. A line whose recipient was erased gets none again: erased stays erased."""
+    """Encrypt and insert new versions of claim data. A line whose recipient was erased gets none again."""
     if not lines or not cipher.has_key:
         return
     stored = {(number, digest) for number, digest in connection.execute(_STORED, {"wanted": order_id})}

@@ -79,13 +79,13 @@ def count_event(connection: Connection, before: Order | None, after: Order, even
 
 
 def sum_event(sums: Sums, before: Order | None, after: Order, event: Event) -> None:
-    """Add to the sums what an event counts that took its order from `before` to `after`."""
+    """Add to the sums what the event counts; it changed its order from `before` to `after`."""
     if (change := change_of(before, after, event)) is not None:
         sum_change(sums, change, (1, after.units, after.value_minor))
 
 
 def change_of(before: Order | None, after: Order, event: Event) -> Change | None:
-    """Say how the event that took its order from `before` to `after` is counted; None where it is not."""
+    """Describe how the event that changed its order from `before` to `after` is counted; None where it is not."""
     if before and not counts(event):
         return None
     earlier = before.state if before else None

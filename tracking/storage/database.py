@@ -215,7 +215,7 @@ class Database:
             self._connection.close()
 
     def _gather(self) -> list[Job] | None:
-        """Take the jobs that wait; at least one, but where there is trouble none for a second; None at the end."""
+        """Wait for jobs and take all that wait; in trouble, none after a second; None once the writer is to end."""
         try:
             first = self._queue.get(timeout=PROBE_SECONDS if self.trouble else None)
         except queue.Empty:
@@ -264,7 +264,7 @@ class Database:
                     job.future.set_exception(failed)
 
     def _judge(self, error: Exception) -> Exception:
-        """Make the error that the caller of a job gets; one of the store's is noted, a job's own says it is well."""
+        """Make the error for a job's caller. One of the store is noted as its trouble; a job's own clears that."""
         if not isinstance(error, SQLAlchemyError):
             self._note(None)
             return error

@@ -109,7 +109,7 @@ def _begin(connection: PoolProxiedConnection, statement: str) -> None:
 
 
 def casefold(text: str | None) -> str | None:
-    """What SQLite cannot do by itself: texts without case, beyond ASCII; what is compared with them is folded alike."""
+    """Fold case beyond ASCII, which SQLite cannot; texts that are compared with it are folded the same way."""
     return unicodedata.normalize("NFKC", text.casefold()) if isinstance(text, str) else None
 
 

@@ -82,7 +82,7 @@ def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: da
 
 
 def hold(connection: Connection) -> None:
-    """Have the writer commit after this job, as it holds a fact that the other processes on a server want too.
+    """Make the writer commit right after this job: it locks a fact that other processes on the server need too.
 
     Else it would keep them waiting for all that comes after, and an order that one of them has would stop both.
     """
@@ -91,7 +91,7 @@ def hold(connection: Connection) -> None:
 
 
 def value_for_update(connection: Connection, key: str) -> dict[str, Any]:
-    """Read the value stored under the key, nobody else's to change until the commit; empty where there is none."""
+    """Read and lock the value stored under the key until the commit; empty where there is none."""
     value: dict[str, Any] = connection.execute(SELECT_FACT_FOR_UPDATE, {"key": key}).scalar() or {}
     return value
 

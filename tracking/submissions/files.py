@@ -107,7 +107,7 @@ def _with_duplicates(checked: CheckedFile, database: Database | None) -> Checked
 
 
 def _with_problems(checked: CheckedFile, problems: Sequence[Problem]) -> CheckedFile:
-    """The file with these problems: no more than MAX_PROBLEMS one by one, all of them in groups and by their rows."""
+    """The file with these problems: the first MAX_PROBLEMS one by one, and all of them grouped and by row."""
     faults: dict[int, str] = {}
     for problem in problems:
         text = sentence(problem.column, problem.message)

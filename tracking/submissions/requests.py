@@ -365,7 +365,7 @@ def _line(number: int, item: _Item) -> Line:
 
 
 def _problem(error: ErrorDetails) -> Problem:
-    """The problem in our words: read are only the error's type, place and limit, and a text's length."""
+    """The problem in our words, from the error's type, place and limit, and a text's length; never from its value."""
     kind, place = error["type"], [*error["loc"]]
     name = str(place[-1]) if place else ""
     if kind == "extra_forbidden":

@@ -128,7 +128,7 @@ class Sender:
         return SENDS_AHEAD if self._latest_took <= QUICK_ANSWER else 0
 
     def may_start(self, attempt: Attempt, now: datetime) -> bool:
-        """Whether an attempt that waited may leave: it is still ours for long enough, and nothing stops it.
+        """Whether an attempt that waited may be sent: its lease lasts long enough, and sending is not stopped.
 
         While one order alone tries whether a trouble is over, that stops all others.
         """
@@ -136,7 +136,7 @@ class Sender:
         return not stopped and (attempt.start_by is None or now <= attempt.start_by)
 
     async def release(self, attempts: Sequence[Attempt]) -> None:
-        """Record of attempts that never left that they did not; their orders are due again."""
+        """Record that these attempts were never sent; their orders are due again."""
         now = self._clock()
         wait = self._stopped_until - now if self._stopped_until is not None and self._is_stopped(now) else timedelta()
         result = _Result(Unsent(HELD_UP), now, wait, stops=True)

@@ -81,7 +81,7 @@ def record_export(
     filters: Filters | None = None,
     **detail: Any,
 ) -> None:
-    """Record that the person took `what` along: with its filter, and details such as form and rows.
+    """Record that the person exported `what`, with its filter, and details such as form and rows.
 
     `order_id` and `job_id` among the details are those of the entry. Raises StoreError: then it is not to be given.
     """
@@ -175,7 +175,7 @@ def _record(
     within: timedelta = REPEATED_WITHIN,
     **ids: int | None,
 ) -> None:
-    """Append the entry, unless the person did the same lately: all of it, or what `same` names of the detail."""
+    """Append the entry, unless the person lately had one with the same detail, or the same fields `same` of it."""
     lock(connection, now)  # or two processes would each see that the other has not recorded it yet
     compared = {name: value for name, value in detail.items() if value is not None and (name in same or not same)}
     newest = select(AUDIT_LOG.c.order_id, AUDIT_LOG.c.job_id, AUDIT_LOG.c.detail).where(

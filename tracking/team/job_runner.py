@@ -135,7 +135,7 @@ class JobRunner:
             return connection.execute(ANY_DUE, self._due(self._clock())).first() is not None
 
     def _due(self, now: datetime) -> dict[str, Any]:
-        """The clock may have been set back: no turn and no lease lies further ahead than any is planned."""
+        """Parameters of ANY_DUE: what lies ahead of `too_far`, and so of any plan, is due: the clock was set back."""
         return {"now": now, "owner": self._owner, "too_far": now + max(LONGEST_PAUSE, 2 * self._lease)}
 
     async def _run(self, at_most: int) -> _Turn | None:
@@ -172,7 +172,7 @@ class JobRunner:
         return _Turn(job, group)
 
     def _is_ahead(self, connection: Connection, job: Job, jobs: int, now: datetime) -> bool:
-        """Whether so many calls that the job has asked for wait to be made that more of them would hold others up."""
+        """Whether many of the calls that the job asked for still wait, so that more would hold others up."""
         if job.act not in AWAITED:
             return False
         most = max(int(self._calls_per_second * SECONDS_AHEAD / jobs), 1)

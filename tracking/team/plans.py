@@ -232,7 +232,7 @@ def _representative(group: RowMapping, parameters: Parameters, now: datetime) ->
 def _add_by_lines(
     connection: Connection, matching: Any, act: Act, parameters: Parameters, sums: amounts.Sums, now: datetime
 ) -> None:
-    """Move what the lines tell the currency of to that currency, of so many orders at the most."""
+    """Move amounts whose currency only the lines tell to that currency, for a bounded number of orders."""
     inner = matching.subquery()
     unclear = sa.or_(inner.c.currency.is_(None), inner.c.currency == "", inner.c.currency.contains("+"))
     rows = connection.execute(select(inner).where(unclear).limit(UNCLEAR_AT_ONCE)).mappings().all()

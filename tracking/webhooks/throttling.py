@@ -59,7 +59,7 @@ class RefusalLimits:
         return within
 
     def _tokens(self, source: str, now: datetime) -> float:
-        """Refill: a clock that was set back gives nothing and takes nothing."""
+        """The tokens now, with those refilled since; a clock that was set back neither gives nor takes any."""
         tokens, at = self.buckets.get(source, (self.burst, now))
         return min(self.burst, tokens + max((now - at).total_seconds(), 0.0) * self.refill)
 

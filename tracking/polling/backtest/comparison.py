@@ -65,7 +65,7 @@ def describe_setting(plan: PollingPlan) -> str:
 
 
 def alternative(plan: PollingPlan, chosen: Chosen) -> PollingPlan:
-    """Today's plan with what was chosen in place of it; no limits of the accrual rule on waits that are chosen."""
+    """Today's plan with the chosen values; the accrual rule's limits do not apply to waits that were chosen."""
     other = replace(plan, **{name: value for name, value in chosen.items() if value is not None})
     return replace(other, ceiling=max(other.ceiling, other.wait)) if other.policy == "fixed" else other
 
@@ -84,7 +84,7 @@ def plan_error(settings: Settings, chosen: Chosen) -> str | None:
 
 
 def frontier_plans(plan: PollingPlan, recorded: RecordedHistory) -> Iterator[PollingPlan]:
-    """The plans of the frontier, all under today's budget: accrual at several prices, and what people know."""
+    """The plans of the frontier, all under today's rate limit: accrual at several prices, doubling and fixed waits."""
     yield from (replace(plan, price=price) for price in PRICES)
     open_for = np.minimum(recorded.history.finished, recorded.history.arrived[0] + recorded.history.span)
     seconds_open = float((open_for - recorded.history.arrived).clip(0.0).sum())

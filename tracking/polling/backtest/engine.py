@@ -154,7 +154,7 @@ class _Run:
     # Time
 
     def _advance(self, calls: int) -> None:
-        """Goes on to the first step in which something may happen again; calls get cheaper while there is room."""
+        """Skip to the first step in which something may happen; calls get cheaper meanwhile."""
         steps = self._steps_until(self._next_event())
         if not self.limiter.available(self.now + self.step):
             steps = self._steps_until(self.limiter.available_at())

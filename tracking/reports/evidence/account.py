@@ -125,7 +125,7 @@ def _time(text: str) -> datetime:
 
 
 def _fold(rows: Sequence[Sequence[Any]], before: Mapping[str, Any]) -> Order:
-    """To merge what all events set, the later above the earlier, is to apply each; `before` is what held earlier."""
+    """Fold the events: merging what they set, later over earlier, is to apply each; `before` is what held earlier."""
     facts: dict[str, Any] = dict(before)
     for row in rows:
         facts |= model.complete_changes(row[6])

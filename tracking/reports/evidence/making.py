@@ -199,7 +199,7 @@ def _document(document: Any, *, masked: bool) -> Any:
 
 
 def _without_claims(value: Any) -> Any:
-    """Such fields are never stored; should one be, it is not given away either."""
+    """Drop fields of claim data: they are never stored, and should one be, it is not given away."""
     if isinstance(value, Mapping):
         return {name: _without_claims(each) for name, each in value.items() if name.casefold() not in NEVER_STORED}
     return [_without_claims(each) for each in value] if isinstance(value, list) else value

@@ -31,7 +31,7 @@ UNPROVEN = (
 
 
 def record_faults(order: Order, rows: Sequence[Sequence[Any]], files: Mapping[str, Sequence[Any]]) -> Iterator[str]:
-    """Where they do; `rows` are the events, `files` the records of document and calls."""
+    """Contradictions between answers and log; `rows` are the events, `files` the document and the calls."""
     for document in files.get(DOCUMENT, ()):
         for fault in _answer_faults(order, document, _states(order, rows)):
             yield f"{DOCUMENT}: {fault}"

@@ -32,7 +32,7 @@ _JSONL = (layout.CALLS, layout.WEBHOOKS)
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What became of it: `differences` in words, none when all of it holds, and what it says of itself and its order.
+    """The result: `differences` in words, none when all of it holds, and what the file says of itself and its order.
 
     `caveats` are what could not be checked here. `sha256` is that of the whole file. `verdict` is None where its events
     cannot be read.

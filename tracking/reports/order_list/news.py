@@ -89,7 +89,7 @@ def _entered(filters: Filters, page: Page, ids: list[int]) -> list[int]:
 
 
 def change_text(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """What is otherwise now than it was, in a few words; the values are those of `search.changing_values`."""
+    """What has changed, in a few words; the values are those of `search.changing_values`."""
     return ", ".join(_differences(before, after)) or "details changed"
 
 

@@ -131,7 +131,7 @@ def _is_late(row: RowMapping, now: datetime) -> bool:
 
 
 def changing_values(row: RowMapping, now: datetime) -> dict[str, Any]:
-    """What a list shows of the order and can change: CHANGING_COLUMNS, and of times only whether it is late, waits."""
+    """The values in a list that can change: CHANGING_COLUMNS, and whether the order is late or snoozed."""
     stored = {name: row[name] for name in CHANGING_COLUMNS if name not in _JUDGED_BY_NOW}
     return stored | {"late": _is_late(row, now), "snoozed": snoozing.is_snoozed(row, now)}
 
@@ -253,7 +253,7 @@ def _sorted_by(connection: Connection, filters: Filters, order_id: int) -> list[
 def _places(
     values: list[tuple[Any, Any]], sorts: list[Any], *, up: bool, backwards: bool
 ) -> list[tuple[ColumnElement[bool], list[Any]]]:
-    """Where the next order may be, and how that is sorted, one after the other, as an index knows but one at a time.
+    """Queries for the next order, (WHERE, ORDER BY) each, to be tried in turn, as an index serves only one at a time.
 
     Behind all that have a value come those that have none, by their ids.
     """

@@ -34,7 +34,7 @@ def standing(connection: Connection, now: datetime) -> Standing:
 
 
 def stands_still(connection: Connection, before: Standing, now: datetime) -> bool:
-    """Whether nothing came or changed since then, and no order became late or ended to be snoozed by the clock alone.
+    """Whether nothing changed since then, nor became late or awake again by the clock alone.
 
     Once a minute it is not taken for granted: then whoever asks looks at the list itself.
     """

@@ -204,7 +204,7 @@ def is_late(row: RowMapping, now: datetime) -> bool:
 
 
 def _basis(expected: Expectation) -> str:
-    """What the estimate rests on; the estimate itself is part of the verdict, where there is one."""
+    """What the estimate rests on; the estimate itself is in the verdict."""
     return expected.text.partition(". ")[2] if expected.half_within else expected.text
 
 

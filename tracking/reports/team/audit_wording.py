@@ -78,7 +78,7 @@ def _chosen(stored: Any) -> str:
 
 
 def _part(name: str, value: Any) -> str:
-    """One part of a filter; a text is here as its hash, or as "text" where nothing of it was to be stored."""
+    """One part of a filter; a text is shown as its hash, or as "text" where not even that was stored."""
     words = [_word(name, each) for each in (value if isinstance(value, list) else [value])]
     label = _FILTERS.get(name, f"{name.replace('_', ' ')} {{}}")
     return label.format(" or ".join(words))

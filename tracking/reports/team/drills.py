@@ -18,7 +18,7 @@ _NEWEST = select(DRILLS).order_by(DRILLS.c.id.desc())
 
 
 class Step(StrEnum):
-    """What a drill times, in this order; stored words. `TROUBLE` is when it showed, which is no step of the team's."""
+    """The steps that a drill times, in order; stored words. `TROUBLE` is when it showed, and no act of the team's."""
 
     TROUBLE = "trouble"
     OPENED = "seen"

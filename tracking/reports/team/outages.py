@@ -93,7 +93,7 @@ def _outages(rows: Iterable[tuple[datetime, str, int | None]]) -> Iterator[Outag
 
 
 def _lasting(stretch: _Stretch, ended_at: datetime | None) -> Iterator[Outage]:
-    """One call may fail for what has to do with its order alone: an outage is what the pages call one."""
+    """The outage of a stretch of failed calls, if it is long enough: a single call may fail because of its order."""
     if is_unreachable(stretch.calls, (ended_at or stretch.last_at) - stretch.began_at):
         [(why, _)] = stretch.labels.most_common(1)
         yield Outage(stretch.began_at, stretch.last_at, ended_at, stretch.calls, why)

@@ -44,7 +44,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Which process tells of alerts, until when without a sign of it, and what came of it so far.
+    """The process that sends alerts, until when its lease lasts, and the results so far.
 
     `services`: their names. `failing`: of the services that took none of the last messages, since when. `sent` and
     `failed`: how many messages were taken, and how often one was not. `last`: when the last message of a rule was sent.
@@ -98,7 +98,7 @@ def release_lead(connection: Connection, owners: Collection[str], now: datetime)
 
 
 def unsettled(connection: Connection) -> list[Alert]:
-    """Read the alerts that last, and those of which a message is due, the oldest first; bounded."""
+    """Read the alerts that last, and ended ones with a message to send, oldest first; bounded."""
     read: dict[int, Alert] = {}
     for condition in (OPEN_ALERT, UNSENT_ALERT):
         rows = connection.execute(select(ALERTS).where(condition).order_by(ALERTS.c.id).limit(MOST_READ)).mappings()

@@ -132,13 +132,13 @@ def locked(connection: Connection, delivery_ids: Sequence[int]) -> dict[int, Row
 
 
 def skip(connection: Connection, delivery_ids: Sequence[int], now: datetime, by: str, why: str) -> None:
-    """Have these never be sent, as a person says."""
+    """Mark these as skipped by a person: they are never sent."""
     settled = {"state": "skipped", "settled_at": now, "settled_by": by, "settled_why": why}
     connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids)).values(**settled, **_UNLEASED))
 
 
 def make_wait(connection: Connection, delivery_ids: Sequence[int], now: datetime, by: str | None) -> int:
-    """Have these sent again, now and under their ids; returns how many. Those of removed subscriptions are not."""
+    """Make these wait to be sent again under their ids; returns how many. Not those of removed subscriptions."""
     removed = select(SUBSCRIPTIONS.c.id).where(SUBSCRIPTIONS.c.state == "removed")
     again = update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids), DELIVERIES.c.subscription_id.not_in(removed))
     return connection.execute(again.values(_waiting_anew(now, by))).rowcount

@@ -26,7 +26,7 @@ _WRITERS = sa.text(
 
 
 class Horizon:
-    """Up to which number all events are committed that ever will be. It is this process's, whatever others do."""
+    """The number up to which every event is committed, so that none below it can still appear; one for each process."""
 
     def __init__(self) -> None:
         self._settled = 0
@@ -34,7 +34,7 @@ class Horizon:
         self._lock = threading.Lock()
 
     def advance(self, connection: Connection) -> tuple[int, int]:
-        """The number up to which all is committed, and the newest number that anybody sees.
+        """Move the horizon on; returns it, and the newest event's number.
 
         Read before what is delivered is read: first the newest number, then who writes, then the events.
         """

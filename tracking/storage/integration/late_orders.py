@@ -99,5 +99,5 @@ def note_look(connection: Connection, now: datetime) -> None:
 
 
 def look_again(connection: Connection, now: datetime) -> None:
-    """Have it looked for all who are late, as it changed since when orders are."""
+    """Make the next search for late orders begin anew, as the limits have changed."""
     facts.set_fact(connection, FactKey.LATE_NOTIFICATIONS, {"until": (now - FURTHEST_BACK).isoformat()}, now)

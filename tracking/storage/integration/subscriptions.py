@@ -123,7 +123,7 @@ def change(connection: Connection, subscription_id: int, values: Mapping[str, An
 def set_state(
     connection: Connection, subscription_id: int, state: SubscriptionState, *, by: str, why: str | None, now: datetime
 ) -> None:
-    """Set the state, and begin anew with what failed before where it is made active."""
+    """Set the state; a subscription that is made active starts without failures."""
     begin = _WELL if state is SubscriptionState.ACTIVE else {}
     values = {"state": state.value, "state_at": now, "state_by": by, "state_why": why, **begin}
     change(connection, subscription_id, values)

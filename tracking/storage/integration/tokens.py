@@ -37,7 +37,7 @@ def add(
 
 
 def revoke(connection: Connection, name: str, by: str, now: datetime) -> bool:
-    """Have the token of this name count no more; returns whether it did. Raises NotAllowed where there is none."""
+    """Revoke the token of this name; returns whether it was valid. Raises NotAllowed where there is none."""
     query = select(API_TOKENS.c.revoked_at).where(API_TOKENS.c.name == name).with_for_update()
     row = connection.execute(query).first()
     if row is None:
@@ -63,7 +63,7 @@ def newest_tokens(connection: Connection, at_most: int | None) -> Sequence[RowMa
 
 
 def count_act(connection: Connection, token_id: int, now: datetime) -> bool:
-    """Count an act by the token; False where it counts no more, and may not act. Until the commit nobody revokes it."""
+    """Count an act by the token and lock it; False where it is no longer valid, so that it may not act."""
     return bool(connection.execute(_COUNT_ACT, {"token": token_id, "now": now}).rowcount)
 
 

@@ -72,7 +72,7 @@ def checkpoints_between(connection: Connection, first: int, last: int) -> dict[i
 
 
 def movements_of(counts: Mapping[tuple[str, datetime, str], Sequence[int]]) -> list[list[Any]]:
-    """What events add to the counters, as it is stored: [name, hour, state, orders, units, value]."""
+    """What the events add to the counters, in the stored form: [name, hour, state, orders, units, value]."""
     return [
         [name, _text(hour), state, *numbers] for (name, hour, state), numbers in sorted(counts.items()) if any(numbers)
     ]

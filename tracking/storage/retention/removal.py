@@ -68,7 +68,7 @@ _LEAVING = (
 
 @dataclass(slots=True)
 class Removed:
-    """What a step did: orders whose log began to leave, their events, rows deleted, and orders that do not agree.
+    """What a step removed: orders, their events, rows; `unsound` orders do not agree with their log and stay.
 
     `calls_until` is when the newest API call that left was made.
     """
@@ -96,7 +96,7 @@ class ArchivedLog:
 
 
 def remove_old(connection: Connection, before: datetime, now: datetime) -> Removed:
-    """Remove what is left of a few logs, then the oldest that may leave; ROWS_AT_ONCE rows and a log beyond at most."""
+    """Finish removals that were begun, then remove the oldest logs; about ROWS_AT_ONCE rows in all."""
     removed = Removed()
     finish_removals(connection, removed)
     for order_id in oldest_finished(connection, before, ORDERS_AT_ONCE):
@@ -136,7 +136,7 @@ def finish_removals(connection: Connection, removed: Removed) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An order whose log may leave, or, where `until` is set, when to look at it again; `audit` checked it alone."""
+    """Whether an order's log may be removed; with `until` it stays, and is judged again then. `audit` checked it."""
 
     log: StoredLog
     audit: OrderAudit
@@ -181,7 +181,7 @@ def remove_log(
     removed: Removed,
     archived: ArchivedLog | None = None,
 ) -> None:
-    """Have the order's log leave, or put off when it is looked at again."""
+    """Remove the order's log, or put the order off."""
     judged = judge(connection, order_id, before, now)
     if judged is None:
         return

@@ -65,7 +65,7 @@ def find(connection: Connection, alternatives: Iterable[Sequence[Needle]]) -> Ma
 
 
 def _with_all(connection: Connection, needles: Sequence[Needle]) -> Matches:
-    """The rarest decides who is looked at; what the others name beyond their bound is asked of these orders' texts."""
+    """Take the candidates of the rarest needle, and keep those that hold the others too."""
     candidates = {needle: _candidates(connection, [needle]) for needle in needles if needle.is_indexed}
     rarest = min(candidates, key=lambda needle: (candidates[needle].capped, len(candidates[needle].order_ids)))
     capped, order_ids = candidates[rarest].capped, list(candidates[rarest].order_ids)
@@ -192,7 +192,7 @@ def _on_postgresql(connection: Connection, needles: Sequence[Needle]) -> tuple[l
 
 
 def unindexed(connection: Connection) -> int:
-    """Tell how many texts the index does not know yet are too many to be looked through beside it."""
+    """Count the texts that are neither indexed yet nor among the newest, which are looked through directly."""
     if connection.dialect.name != "sqlite":
         return 0
     waiting = SEARCH_TEXTS.c.id > progress.load(connection).indexed

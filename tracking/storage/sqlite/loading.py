@@ -40,7 +40,7 @@ def begin_alone(connection: dbapi.Connection) -> bool:
 
 @contextlib.contextmanager
 def without_indexes(connection: dbapi.Connection, tables: Collection[str]) -> Iterator[None]:
-    """Drop the indexes of these tables, and make them anew after the block; keys and what is unique stay checked."""
+    """Drop the tables' indexes, and build them again after the block; primary keys and unique indexes stay."""
     indexes = [index for table in tables for index in connection.execute(_INDEXES, (table,)).fetchall()]
     for name, _ in indexes:
         connection.execute(f'DROP INDEX "{name}"')

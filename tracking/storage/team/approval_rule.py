@@ -12,14 +12,14 @@ from tracking.storage.facts import FactKey
 
 
 def limit_in_force(connection: Connection) -> ApprovalLimit | None:
-    """Read above what an order waits for a second person; None where none does."""
+    """Read the approval limit in force; None where no order waits for a second person."""
     fact = facts.get_fact(connection, FactKey.APPROVAL_LIMIT)
     text = fact.value["above"] if fact else None
     return ApprovalLimit.parse(text) if text else None
 
 
 def why_waits(connection: Connection, values: Mapping[str, int] | None, value_minor: int) -> str | None:
-    """Say why an order of these values waits for a second person; None where it does not.
+    """Explain why an order of these values waits for a second person; None where it does not.
 
     `values` are minor units by currency; None where they are not known for certain, and the sum alone is.
     """

@@ -63,7 +63,7 @@ class Learning(NamedTuple):
 
 
 def beyond(sighting: Sighting) -> Sighting:
-    """What counts the sightings of this endpoint that are more than are remembered."""
+    """The row that counts the sightings of this endpoint beyond those that are stored."""
     return Sighting(sighting.endpoint, "beyond", "", "")
 
 
@@ -81,7 +81,7 @@ def _learning(value: Mapping[str, Any]) -> Learning:
 
 
 def news(connection: Connection) -> list[dict[str, Any]]:
-    """What is new or gone and nobody has marked as read, in groups, as it was last judged."""
+    """Changes of the contract that nobody has marked as read, in groups, as last judged."""
     fact = facts.get_fact(connection, FactKey.CONTRACT)
     return list(fact.value.get("news", ())) if fact else []
 
@@ -131,7 +131,7 @@ def _times(connection: Connection, endpoints: set[str]) -> dict[Sighting, int]:
 def _bounded(
     connection: Connection, entries: Iterable[Gathered], before: Mapping[Sighting, int]
 ) -> tuple[list[dict[str, Any]], list[Sighting]]:
-    """The rows to add, and what of it is fresh. Beyond the bounds what is not documented adds to one count."""
+    """The rows to add, and which of them are new. Beyond the bounds, undocumented ones only add to one count."""
     total = connection.execute(select(func.count()).select_from(SIGHTINGS)).scalar_one()
     sizes = dict[str, int]()
     for sighting in before:

@@ -55,7 +55,7 @@ def shortened(text: str) -> str | None:
 
 
 def identifier(text: str) -> str:
-    """An identifier in which everybody sees all there is, and nothing was lost.
+    """Read an identifier; refuses invisible characters, and whatever a spreadsheet has damaged.
 
     Raises:
         Unfit: it is none.
@@ -99,7 +99,7 @@ def look_alikes(places: Mapping[str, Iterable[int]], noun: str = "row") -> dict[
 
 
 def _as_read(text: str) -> str:
-    """The text as people compare it: without case, alphabet, spaces, what is unseen, kinds of dashes, first zeros."""
+    """The text as people see it: without case, alphabet, spaces, kinds of dashes, leading zeros, invisible signs."""
     folded = unicodedata.normalize("NFKC", text).translate(_LATIN).casefold()
     letters = ("-" if unicodedata.category(letter) == "Pd" or letter == "\u2212" else letter for letter in folded)
     plain = "".join(letter for letter in letters if letter != " " and not unseen_character(letter))

@@ -29,7 +29,7 @@ _NOTICE = (CALLBACKS.c.po_number, CALLBACKS.c.provider_id, CALLBACKS.c.action)
 
 @dataclass(slots=True)
 class CopyTraces:
-    """How many named the person: calls, drafts, jobs by what was typed for them, saved views, files by their names."""
+    """How many copies named the person: calls, drafts, texts of jobs, saved views, file names."""
 
     calls: int = 0
     drafts: int = 0

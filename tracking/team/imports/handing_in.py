@@ -152,7 +152,7 @@ def _add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
 
 
 def _contents(row: Mapping[Any, Any]) -> tuple[str, list[Any]]:
-    """What tells an order of the file from another; without references, which an erasure may have taken out."""
+    """The contents by which orders of a file are compared, without references, which an erasure may have removed."""
     return row["po_number"], [line[:4] for line in row["lines"]]
 
 
@@ -172,7 +172,7 @@ def _start(connection: Connection, batch_id: int, checked: CheckedFile, source: 
 
 
 def _go_on(connection: Connection, job_id: int, batch_id: int, by: Person, now: datetime) -> bool:
-    """Have the job that is there go on, in this person's name; returns whether it did not run and orders wait."""
+    """Resume the existing job in this person's name; returns whether it was not running while orders wait."""
     state = connection.execute(select(JOBS.c.state).where(JOBS.c.id == job_id).with_for_update()).scalar_one()
     waiting = select(IMPORT_ROWS.c.number).where(IMPORT_ROWS.c.batch_id == batch_id, IMPORT_ROWS.c.outcome == WAITING)
     changes = unplaced_counts(connection, batch_id)
