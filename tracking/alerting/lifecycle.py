@@ -56,7 +56,7 @@ def observe(
 def _begun(trouble: Trouble, now: datetime) -> Alert:
     began = min(trouble.since or now, now)
     lasts = RULES[trouble.rule].lasts
-    # What is known of a time before a start may be over, and nobody has found that out yet.
+    # A trouble known from before a restart may be over without anybody having found out yet.
     due_at = None if trouble.covered else max(began + lasts, now + min(lasts, SETTLED_AFTER))
     return Alert(str(trouble.rule), trouble.subject, trouble.detail(), began, now, next_attempt_at=due_at)
 

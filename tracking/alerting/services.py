@@ -47,7 +47,7 @@ _CAUSES = (
 _UNSAID = "it was not taken, and Apprise does not say why"
 
 
-# Each message is sent in a thread of its own, several at once: what is said there is said of it alone.
+# Each message is sent in a thread of its own, so what is logged there is about that message alone.
 _HEARD: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 

@@ -332,7 +332,7 @@ class SendLoop(LeasingLoop[Attempt]):
         try:
             await super().run()
         finally:
-            # Else nobody would know what became of it. Where the store does not answer it is said so after the start.
+            # Else their outcome is unknown. Where the store does not answer, the next start records that.
             with contextlib.suppress(TimeoutError, StoreError):
                 async with asyncio.timeout(WITHDRAW_SECONDS):
                     await self._sender.release([*self._ready])

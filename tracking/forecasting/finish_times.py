@@ -22,7 +22,7 @@ from tracking.forecasting.classes import RELIABLE_ORDERS
 from tracking.forecasting.survival import BINS, Array, Curve, Interval, fit_shares, prior
 
 LATE_SHARE = 0.99
-NEWEST, LATEST = 400, 100  # how many finished orders count, and how many of them show what is so of late
+NEWEST, LATEST = 400, 100  # how many finished orders count, and how many of them show the present
 SLOWED_ORDERS = 30
 OUTAGE_ORDERS = 20
 MARGIN = 3.5  # over the square root of how many orders: what the percentile of a sample may be too low

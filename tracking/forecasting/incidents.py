@@ -183,7 +183,7 @@ def _late(connection: Connection, now: datetime) -> Mapping[str, list[Any]]:
     rows: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(query.order_by(ORDERS.c.late_at.desc()).limit(LATE_READ)):
         rows[class_of(row.type, row.units)].append(row)
-    # Of a guess nobody knows that one in a hundred exceeds it: many such orders may be as fast as ever.
+    # Nobody knows how many orders exceed a guess: many that do may be as fast as ever.
     return {name: of_class for name, of_class in rows.items() if not _is_guessed(connection, name)}
 
 

@@ -34,7 +34,7 @@ from tracking.storage.claims import ClaimCipher
 
 @dataclass(frozen=True, slots=True)
 class PlanningContext:
-    """What due times are planned from, and the cipher for the claim data that a poll brings."""
+    """What `ingest` needs beside an observation: policy and forecasts for due times, the cipher of claim data."""
 
     policy: Policy
     rng: random.Random
@@ -58,7 +58,7 @@ def plan_next_poll(
     now = observation.learned_at
     match observation.observed:
         case Polled(via="list") if order.provider_status == State.COMPLETED and is_open(order.state):
-            # The list may leave out what proves it. The look that does must come at once, and no list puts it off.
+            # The list may lack the proof, so a poll of the order itself is due at once; no later list puts it off.
             is_new = stored.order.provider_status != order.provider_status
             return {"next_look_at": now, "next_look_why": PollReason.LISTED_AS_COMPLETED} if is_new else {}
         case Polled():

@@ -23,7 +23,7 @@ _DECIMALS = {
 SAME_MOMENT = timedelta(minutes=1)
 # The smaller of the two units in which `duration` tells a length up to so long.
 _DURATION_STEPS = ((timedelta(hours=1), timedelta(seconds=1)), (timedelta(days=1), timedelta(minutes=1)))
-# The zone in which times are written: UTC, unless whoever reads has chosen theirs, for as long as their page is made.
+# The time zone of written times: UTC, or the one the reader has chosen, while their page is made.
 TIME_ZONE: ContextVar[tzinfo] = ContextVar("time zone", default=UTC)
 # Marks that turn the order of the letters around, also of those that follow.
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")

@@ -156,7 +156,7 @@ def find_due_orders(
     patience = np.maximum((planned - last) * FOLLOW_PATIENCE, SHORTEST_PATIENCE)
     resting = closed & due & ~failed & ~urgent & (at - planned < patience)
     due &= ~resting
-    # Finished orders are followed when that is due, and so are those whose last poll failed; nobody polls in between.
+    # Finished orders, and those whose last poll failed, are polled at their due time and not before.
     waits = ~due & (closed | failed | (at - last < floor))
     accrued[closed | waits], still_open[closed] = 0.0, 1.0
     accrued[resting] = (price * (at - planned) / patience)[resting]

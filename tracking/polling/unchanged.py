@@ -14,7 +14,7 @@ from tracking.storage import orders
 from tracking.storage.database import Database
 from tracking.storage.writing.batching import Batcher
 
-# From one commit to the next: nobody waits for what says nothing new, and a commit costs the same for one as for many.
+# Between two commits: nobody waits for polls without news, and a commit costs the same for one as for many.
 PAUSE_SECONDS = 0.02
 
 
@@ -53,7 +53,7 @@ def _observe_each(
 ) -> dict[int, Exception]:
     missing: dict[int, Exception] = {order_id: UnknownOrder(str(order_id)) for order_id in gathered}
     read = orders.find_orders(connection, list(gathered))
-    # One alone may be anything, such as an order that callbacks have waited for.
+    # A single one is written at once: it may read what it wrote, as for an order that webhooks have waited for.
     with orders.deferred_writes(connection) if len(gathered) > 1 else contextlib.nullcontext():
         for stored in read:
             ingest.observe(connection, stored.id, gathered[stored.id], planner, stored=stored)

@@ -104,7 +104,7 @@ class SharedRateLimit:
             begin = max(free, paused_until, now)
             if begin - now > LONGEST_WAIT:
                 break
-            # Ends ascend, also where another process has taken longer slots. A later end lets nobody leave earlier.
+            # Ends only grow, also where another process takes longer slots: a later end lets no call leave earlier.
             end = math.ceil((begin + slack) / ENDS_APART) * ENDS_APART
             ends.append(max(end, ends[-1] if ends else end))
             # Where it is not known exactly when the server's clock was read, the slot is the shorter for it.

@@ -37,7 +37,7 @@ UNREACHABLE_FAILURES = 3
 WAL_LARGE = 256 * 1024 * 1024
 MANY_DUE = 1000
 HOOKS_NAMED = 5
-# Every call is later. Without these words SQLite 3.53 reads them all with their bodies, and sorts them for the first.
+# True of every call. Without this condition SQLite 3.53 reads and sorts all calls, with bodies, to find the first.
 _BY_TIME = EXCHANGES.c.at > datetime(1970, 1, 1, tzinfo=UTC)
 _NEWEST_CALL = select(EXCHANGES.c.at).where(_BY_TIME).order_by(EXCHANGES.c.at.desc()).limit(1)
 _Facts = Mapping[str, Fact]

@@ -62,7 +62,7 @@ def forecast_key(order_class: str) -> str:
 
 
 LOOP_SILENT_AFTER = timedelta(seconds=15)  # without a heartbeat: for /healthz and the command line
-LOOP_ALARM_AFTER = timedelta(seconds=60)  # the same on the pages, where a store that is busy for a while alarms nobody
+LOOP_ALARM_AFTER = timedelta(seconds=60)  # the same on the pages: a short busy spell is no alarm
 SELECT_FACT = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == bindparam("key"))
 SELECT_BALANCE_FOR_UPDATE = select(FACTS.c.at, FACTS.c.value).where(FACTS.c.key == FactKey.BALANCE).with_for_update()
 SELECT_FACT_FOR_UPDATE = select(FACTS.c.value).where(FACTS.c.key == bindparam("key")).with_for_update()

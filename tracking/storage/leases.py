@@ -13,7 +13,7 @@ from tracking.storage.team.tables import JOBS
 RESCHEDULE_SPREAD = timedelta(minutes=1)
 RESCHEDULED_AT_ONCE = 500
 LIMIT: Any = bindparam("limit")
-# Where there can be a lease that still counts: what is over is far more, and nobody looks through it.
+# Only rows that can hold a lease: finished ones are far more, and are not read.
 _LEASED = ((ORDERS, ORDERS.c.next_look_at.is_not(None)), (OUTBOX, OUTBOX.c.done.is_(False)), (JOBS, true()))
 _OWNERS = union(
     *(select(table.c.lease_owner).where(and_(table.c.lease_owner.is_not(None), due)) for table, due in _LEASED)

@@ -44,7 +44,7 @@ CLAIMED = sa.text(f"orders.{_CLAIMED}")
 _OF_OPEN = (
     "created_at", "id", "state", "type", "po_number", "units", "currency", "value_minor", "completed_by",
 )  # fmt: skip
-# All that late orders are counted by, apart from those that are late together.
+# All columns by which late orders are counted, and told from those in incidents, so that no row is read.
 _LATENESS = ("late_at", "state", "snoozed_at", "snoozed_until", "created_at", "accepted_at", "type", "units")
 # All that the lifecycle adds up, so that no order's row is read, in its groups, so that none is sorted.
 _LIFECYCLE = ("state", "currency", "value_minor")

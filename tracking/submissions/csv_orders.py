@@ -32,7 +32,7 @@ _ADDRESSES = {
     "DigitalDeliveryAddress": "Email or Sms",
     "PhysicalDeliveryAddress": "ShippingMethodId, Name, AddressLine1, City, State, Zip and Country",
 }
-# Cells of words, or of numbers with spaces of several kinds; in others a character that nobody sees is out of place.
+# Columns of words, or of numbers with spaces; in all others an invisible character is an error.
 _WITH_SPACES = {
     "Value",
     "Quantity",

@@ -123,7 +123,7 @@ class _Part(BaseModel):
     """One object of a request: its fields under their names in any case, and no others."""
 
     model_config = pydantic.ConfigDict(extra="forbid", alias_generator=to_pascal, hide_input_in_errors=True)
-    # Fields of which one must hold something; where none does, the first is read as an empty text.
+    # Groups of which one field must be filled; if none is, the first is validated as an empty text.
     one_of: ClassVar[tuple[str, ...]] = ()
 
     @pydantic.model_validator(mode="before")

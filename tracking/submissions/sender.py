@@ -249,7 +249,7 @@ class Sender:
         stored = {one.id: one for one in orders.find_orders(connection, ids, with_lines=True)}
         with orders.deferred_writes(connection):
             for each in batch:
-                # What comes of the same order later in the batch has to find it as this result leaves it.
+                # A later result of the same order in this batch must see what this one changes.
                 self._record_result(connection, each, stored.pop(each[0].order_id, None))
 
     def _record_attempts(self, connection: Connection, rows: Sequence[RowMapping]) -> list[Attempt]:

@@ -35,7 +35,7 @@ PAUSE_SHARE = 2  # times as long as a step took, before the next one: others wri
 SHORTEST_PAUSE = 0.05
 LONGEST_PAUSE = timedelta(minutes=5)
 WAIT_AFTER_ERROR = timedelta(minutes=1)
-SECONDS_AHEAD = 4  # of calls that a job has asked for and that nobody has made yet; beyond that it waits
+SECONDS_AHEAD = 4  # calls that a job has asked for and that were not made yet; beyond that it waits
 WAIT_FOR_CALLS = timedelta(seconds=1)
 STUMBLED = "the console could not do it; its log says why"
 _COLUMNS = [JOBS.c[name] for name in ("id", "act", "parameters", "person", "done", "skipped", "skipped_why")]

@@ -185,7 +185,7 @@ def _change(
 ) -> None:
     changed = {"state": after, "changed_at": now, "changed_by": by.name, "next_turn_at": now}
     changed |= {"lease_owner": None, "lease_until": None}
-    if after == RUNNING:  # whoever lets orders of an import go has submitted them, and may not approve them
+    if after == RUNNING:  # who resumes an import has submitted its orders, and may not approve them
         is_import = JOBS.c.act == Act.IMPORT.value
         names = in_the_name_of(by).items()
         changed |= {name: sa.case((is_import, value), else_=JOBS.c[name]) for name, value in names}

@@ -39,7 +39,7 @@ def record(connection: Connection, received: Sequence[Received], now: datetime, 
     rows, outcomes, rest = list[dict[str, Any]](), ["accepted"] * len(received), list[int]()
     claims = list[tuple[orders.StoredOrder, Observation]]()
     for place, one in enumerate(received):
-        # What comes of the same order later in the job has to find it as this call leaves it.
+        # A later call of the same order in this job must see what this one changes.
         stored = by_number.pop(one.call.po_number or "", None)
         if stored is None or one.call.digest in repeated or _names_another(stored, one.call):
             rest.append(place)

@@ -37,7 +37,7 @@ def flow(database: Database, now: datetime, span: str) -> pd.DataFrame:
             {f"{moves.FIRST_SIGHT}{state}" for state in CLOSED},
         )
     )
-    # Each move leaves one state and enters another: what is over are the orders that we first learned of.
+    # Each move leaves one state and enters another, so that the surplus is orders seen for the first time.
     new: Counter[datetime] = Counter()
     for (step, _), number in changes.items():
         new[step] += number

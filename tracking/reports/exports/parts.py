@@ -74,7 +74,7 @@ def _line(order: RowMapping, line: RowMapping, by_product: dict[str, str]) -> di
         "po_number": order["po_number"],
         "provider_id": order["provider_id"],
         "total": amount(line["value_minor"] * line["quantity"], currency),
-        # Of an order that the provider has not shown, what is stored of its lines is nobody's word.
+        # Until the provider has shown the order, the stored status of its lines is only a default.
         "status": line["status"] if order["provider_id"] is not None else None,
         "cost": None if line["cost_minor"] is None else amount(line["cost_minor"]),
     }

@@ -36,7 +36,7 @@ COUNTED = 1_000
 CLOCKS_DIFFER = timedelta(hours=1)  # at the most, of the processes that placed an order and saw it complete
 OPEN_VIEWS = frozenset({"open", "late", "claimed"})
 
-# Of an order of another system that nobody here has seen open.
+# An order of another system that was already complete when first seen.
 _OVER_AT_FIRST_SIGHT = sa.and_(ORDERS.c.submission == Submission.ELSEWHERE, ORDERS.c.last_open_at.is_(None))
 
 

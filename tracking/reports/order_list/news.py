@@ -54,7 +54,7 @@ def list_news(database: Database, filters: Filters, page: Page, now: datetime) -
             newer = select(ORDERS.c.id).where(ORDERS.c.id > page.newest_id, *clauses).limit(NEWS_COUNTED)
             new = len(connection.execute(newer).all())
         if filters.page == 1 and not filters.text:
-            # The new ones are among these and left out here: a statement that passed over them would have no bound.
+            # New orders are among these, and left out here: a statement that skips them would read without bound.
             longer = replace(filters, page_size=filters.page_size + new)
             earlier = [each for each in page_ids(connection, longer, clauses) if each <= page.newest_id]
             entered = _entered(filters, page, earlier[: filters.page_size])

@@ -204,7 +204,7 @@ def _newest(filters: DeliveryFilters, below: int | None, limit: int) -> Any:
     if filters.subscription_id is not None:
         conditions.append(DELIVERIES.c.subscription_id == filters.subscription_id)
     if filters.order_id is None and filters.subscription_id is not None:
-        # Of each state the newest along its index: to sort those of all would be to read all of them.
+        # The newest of each state along its index; sorting over all states would read every row.
         states = [filters.state] if filters.state else STATES
         each = [select(key).where(*conditions, DELIVERIES.c.state == state) for state in states]
         parts = [select(one.order_by(key.desc()).limit(limit).subquery()) for one in each]

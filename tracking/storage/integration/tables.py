@@ -83,7 +83,7 @@ class Deliveries(StoredRow, table=True):
 
     __table_args__ = (
         sa.UniqueConstraint("subscription_id", "message_id"),
-        # In order for each order: of those of an order that wait the first alone is due.
+        # Delivered in order: of an order's waiting deliveries only the first is due.
         sa.Index("ix_deliveries_order", "subscription_id", "order_id", "seq", "id", sqlite_where=sa.text(_WAITING)),
         sa.Index("ix_deliveries_due", "subscription_id", "next_attempt_at", "id", sqlite_where=sa.text(_WAITING)),
         sa.Index("ix_deliveries_waiting", "created_at", sqlite_where=sa.text(_WAITING)),

@@ -79,7 +79,7 @@ def _read_start(database: Database) -> tuple[int, Counts, int]:
     """The id of the newest event, up to which the log is read; the counters at that moment; the number of orders."""
     with database.snapshot() as connection:
         if database.dialect == "postgresql":
-            # Ids are drawn before their events are committed: whoever has drawn one is waited for.
+            # Ids are drawn before their events are committed, so wait for all who have drawn one.
             connection.execute(text("LOCK TABLE events IN SHARE MODE"))
         cut = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
         rows = connection.execute(select(COUNTERS)).all()

@@ -31,7 +31,7 @@ from tracking.storage.tables import (
     insert_for,
 )
 
-ROWS_AT_ONCE = 60  # of about three orders, for whose removal whatever else is written waits
+ROWS_AT_ONCE = 60  # about three orders; other writes wait while they are removed
 ORDERS_AT_ONCE = 20
 _AT_MOST: Any = bindparam("at_most")
 _ORDER: Any = bindparam("of_order")

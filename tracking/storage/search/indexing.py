@@ -34,7 +34,7 @@ _OLDER = (
     .order_by(ORDERS.c.id.desc())
     .limit(ORDERS_AT_ONCE)
 )
-# Whoever erases somebody from one of them meanwhile waits, and then finds these texts too.
+# An erasure from one of these orders waits for this step, and so finds the new texts.
 _LOCK = (
     select(ORDERS.c.id)
     .where(ORDERS.c.id.between(bindparam("first"), bindparam("last")))

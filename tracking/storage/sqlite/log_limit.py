@@ -22,7 +22,7 @@ class Checkpoints:
     """Writes the log into the database (a checkpoint) between two transactions, so that no commit waits for it."""
 
     def __init__(self) -> None:
-        self._rows = self._bytes = 0  # at the last one: how many the connection had changed, and those of the log
+        self._rows = self._bytes = 0  # at the last checkpoint: rows changed until then, bytes of the log
 
     @staticmethod
     def set_up(connection: dbapi.Connection, _record: object = None) -> None:

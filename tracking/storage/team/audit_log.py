@@ -20,7 +20,7 @@ from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.facts import FactKey
 from tracking.storage.team.tables import AUDIT_LOG
 
-# Names under which nobody acted who could be asked: nobody gave a name, was admitted, or was there.
+# Names of entries without a person: nobody gave a name, was admitted, or was there.
 NOBODY = ("no name given", "not admitted", "system:start", "system:deliveries")
 UNNAMED, NOT_ADMITTED, AT_START, BY_DELIVERIES = NOBODY
 FIRST_HASH = hashlib.sha256(b"the audit log of people").hexdigest()

@@ -181,7 +181,7 @@ def _upsert(dialect: str) -> Any:
             "times": columns.times + added.times,
             "example": func.coalesce(columns.example, added.example),
             "above_times": added.above_times,
-            # What was gone and is back is told again, should it go once more.
+            # What came back is reported again if it disappears once more.
             "read_as": sa.case((columns.read_as == "gone", "new"), else_=columns.read_as),
         },
     )

@@ -36,7 +36,7 @@ def discard(database: Database, batch_id: int, *, by: Person, now: datetime) -> 
 
 
 def _discard(connection: Connection, batch_id: int, by: Person, now: datetime) -> int:
-    # The file's row first, as whoever hands it in does: so its job is not started in between.
+    # Lock the file's row first, as an upload does, so that its job is not started in between.
     if connection.execute(select(BATCHES.c.id).where(BATCHES.c.id == batch_id).with_for_update()).scalar() is None:
         raise UnknownImport(f"there is no import {batch_id}")
     of_import = select(JOBS.c.id, JOBS.c.state).where(JOBS.c.key == import_key(batch_id))
