@@ -5,6 +5,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from tracking.orders.model import Witness
 from tracking.orders.observations import Declined, Observation, Polled, utc_now
 from tracking.provider.responses import read_order
 from tracking.reports.outgoing.hooks import hooks
-from tracking.storage import engines, orders
+from tracking.storage import engines, facts, orders
 from tracking.storage.database import Database
 from tracking.storage.integration import late_orders
 from tracking.storage.integration.notifications import nobody_notified
@@ -463,6 +464,42 @@ def test_an_order_that_becomes_late_is_told_of_once(outgoing: Outgoing) -> None:
     outgoing.deliver(poster)
     assert [json.loads(body)["type"] for _, body in poster.posted] == ["order.late", "order.late"]
     assert len({message_id for message_id, _ in poster.posted}) == 2
+
+
+def test_an_order_that_became_late_while_nobody_polled_is_told_of_once_a_poll_found_it_open(outgoing: Outgoing) -> None:
+    outgoing.subscribe("late", URL, "order.late")
+    open_id, complete_id = outgoing.accepted(), outgoing.accepted("demo-0002", "BLK-2")
+    deliverer = outgoing.deliverer(ScriptedPoster())
+
+    def look(beats: int = 1) -> int:
+        for _ in range(beats):
+            outgoing.clock.pass_by(seconds=10)
+            outgoing.store.write(partial(facts.beat, loop="poller", owner="a", value={}, now=outgoing.now))
+        asyncio.run(deliverer.note_late_orders())
+        return len(outgoing.rows())
+
+    assert look() == 0
+    outgoing.clock.now = outgoing.rows(ORDERS)[0]["late_at"] + timedelta(hours=1)  # none of our processes ran
+    asyncio.run(deliverer.note_late_orders())
+    assert look(6) == 0
+    outgoing.polled(complete_id, "Completed", "demo-0002", "BLK-2")
+    assert look() == 0
+    outgoing.polled(open_id, "Processing")
+    assert look() == 1
+    assert look(6) == 1
+
+
+def test_what_could_not_be_polled_since_a_start_is_told_of_in_the_end(outgoing: Outgoing) -> None:
+    outgoing.subscribe("late", URL, "order.late")
+    outgoing.accepted()
+    outgoing.store.write(partial(facts.beat, loop="poller", owner="a", value={}, now=outgoing.now))
+    outgoing.clock.now = outgoing.rows(ORDERS)[0]["late_at"] + timedelta(hours=1)
+    for minute in range(1, 12):
+        for _ in range(6):
+            outgoing.store.write(partial(facts.beat, loop="poller", owner="a", value={}, now=outgoing.now))
+            outgoing.clock.pass_by(seconds=10)
+        asyncio.run(outgoing.deliverer(ScriptedPoster()).note_late_orders())
+        assert len(outgoing.rows()) == (minute >= 10)
 
 
 def _move(outgoing: Outgoing, order_id: int, late_at: Any) -> None:

@@ -11,6 +11,7 @@ from histories import START, History
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracking.alerting import troubles
 from tracking.forecasting.incidents import (
     FEWEST,
     Incident,
@@ -140,6 +141,26 @@ def test_late_orders_are_told_as_one_and_listed_when_wanted(history: History, st
     assert search.orders_page(store, Filters(view="late"), history.at).total == 0
     assert search.orders_page(store, Filters(view="late", each=True), history.at).total == 8
     assert overview.overview(store, history.at).late == 8
+
+
+def test_orders_that_nobody_has_polled_since_a_start_are_no_incident(history: History, store: Database) -> None:
+    def poll_for(seconds: int) -> LateOrders:
+        for _ in range(0, seconds, 10):
+            store.write(partial(facts.beat, loop="poller", owner="a", value={}, now=history.at))
+            history.wait(seconds=10)
+        return update(store, history.at)
+
+    poll_for(10)
+    stalled(history)  # for an hour without us, in which these orders may have completed
+    assert poll_for(30) == LateOrders()
+    with store.read() as connection:
+        late = troubles._late(connection, LateOrders(others=8), health.health(store, history.at), history.at, ())
+        assert list(late) == []
+    for number in range(8):
+        history.look(f"LATE-{number}", "Processing" if number < 6 else "Completed")
+    [found] = poll_for(30).incidents
+    assert (found.late, found.done_late, found.orders) == (6, 0, 6)
+    assert poll_for(700).incidents
 
 
 def test_what_is_late_beside_an_incident_stays_in_the_list(history: History, store: Database) -> None:

@@ -21,6 +21,7 @@ from tracking.reports.order_list.narrowing import FLAGGED
 from tracking.settings.alerts import AlertRule
 from tracking.storage.database import Database
 from tracking.storage.integration import subscriptions
+from tracking.storage.integration.late_orders import is_judged
 from tracking.storage.tables import OPEN, ORDERS
 from tracking.storage.team import snoozing
 
@@ -106,7 +107,9 @@ def _short(why: str | None) -> str:
 def _late(connection: Connection, late: LateOrders, state: Health, now: datetime, lasting: Keys) -> Iterator[Trouble]:
     """Orders that are late without a common cause; banners tell of ten or more of them, and of incidents."""
     is_late = sa.and_(OPEN, ORDERS.c.late_at < now)
-    apart = sa.and_(is_late, snoozing.awake(now), *(sa.not_(one.matches(now)) for one in late.incidents))
+    apart = sa.and_(
+        is_late, is_judged(connection, now), snoozing.awake(now), *(sa.not_(one.matches(now)) for one in late.incidents)
+    )
     new = _newest(connection, is_late, apart, ORDERS.c.late_at) if 0 < late.others < MOST_SINGLE else []
     names = {row.po_number for row in new}
     for row in [*new, *_still(connection, AlertRule.LATE, is_late, lasting)]:

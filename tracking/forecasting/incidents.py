@@ -24,6 +24,7 @@ from tracking.forecasting.lateness import in_class, stored_limit
 from tracking.orders.model import State, is_open
 from tracking.storage import facts
 from tracking.storage.facts import FactKey
+from tracking.storage.integration.late_orders import is_judged
 from tracking.storage.tables import OPEN, ORDERS
 from tracking.storage.team import snoozing
 
@@ -145,6 +146,7 @@ def find_late_orders(connection: Connection, now: datetime) -> LateOrders:
     awake = snoozing.awake(now)
     incidents = [one for one in current_incidents(connection, now) if _any(connection, one.matches(now), awake)]
     counted = select(sa.func.count(), sa.func.min(ORDERS.c.late_at)).where(OPEN, ORDERS.c.late_at < now, awake)
+    counted = counted.where(is_judged(connection, now))
     apart = (sa.not_(one.matches(now)) for one in incidents)
     others, oldest = connection.execute(counted.where(*apart)).one()
     return LateOrders(tuple(incidents), others, oldest)
@@ -180,6 +182,7 @@ def _late(connection: Connection, now: datetime) -> Mapping[str, list[Any]]:
     """Read the late orders by class, those that became late last first; of classes whose limit is no guess."""
     query = select(*_READ, _placed_at.label("placed")).where(OPEN, ORDERS.c.late_at < now)
     query = query.where(ORDERS.c.late_at > now - LONGEST_AGO, ORDERS.c.provider_id.is_not(None))
+    query = query.where(is_judged(connection, now))
     rows: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(query.order_by(ORDERS.c.late_at.desc()).limit(LATE_READ)):
         rows[class_of(row.type, row.units)].append(row)
@@ -199,9 +202,12 @@ def _due_orders(connection: Connection, name: str, late: Sequence[Any], now: dat
     begin = min(row.placed for row in late)
     # The time an order was made here is just before the provider took it, and has an index.
     around = ORDERS.c.created_at.between(begin - timedelta(hours=1), now - patience)
-    query = select(*_READ, _placed_at.label("placed")).where(around, in_class(name), ORDERS.c.provider_id.is_not(None))
+    columns = (*_READ, _placed_at.label("placed"), is_judged(connection, now).label("is_judged"))
+    query = select(*columns).where(around, in_class(name), ORDERS.c.provider_id.is_not(None))
     rows = connection.execute(query.order_by(ORDERS.c.created_at.desc()).limit(ORDERS_TESTED)).all()
-    judged = (_placed(row, name, patience) for row in rows if begin <= row.placed <= now - patience)
+    # An open one of which nobody knows yet whether it is late speaks neither way.
+    due = (row for row in rows if begin <= row.placed <= now - patience and (row.is_judged or not is_open(row.state)))
+    judged = (_placed(row, name, patience) for row in due)
     return sorted((one for one in judged if one is not None), key=lambda one: one.at)
 
 

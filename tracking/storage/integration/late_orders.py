@@ -2,13 +2,14 @@
 
 An order is late once its `late_at` is over, so nothing happens at that moment: who delivers looks which orders it came
 to since the last time. Where `late_at` is set to a time that is over already, its own transaction writes them.
+What became late while no poller of ours ran may be complete, and counts for late once a poll has found it open.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, true
 from sqlalchemy.engine import RowMapping
 
 from tracking.storage import facts
@@ -24,6 +25,8 @@ OVERLAP = timedelta(minutes=1)
 """Looked at once more: what set a `late_at` that was near may have been committed after the last look."""
 FURTHEST_BACK = KEEP - timedelta(days=1)
 AT_ONCE = 500
+CAUGHT_UP_AFTER = timedelta(minutes=10)
+"""So long after its start a poller has asked for all that was due before it, as far as the provider answers."""
 _IDS: Any = bindparam("ids", expanding=True)
 _COLUMNS = [ORDERS.c[name] for name in ("id", "po_number", "type", "source", "created_at", "late_at", "event_count")]
 _LATE = select(*_COLUMNS).where(OPEN, ORDERS.c.late_at <= bindparam("now"))
@@ -36,6 +39,23 @@ _NOTIFIED = (
 _SINCE: Any = bindparam("since")
 _BECAME_LATE = _LATE.where(ORDERS.c.late_at > _SINCE).order_by(ORDERS.c.late_at).limit(AT_ONCE)
 _BECAME_LATE_AT = _LATE.where(ORDERS.c.late_at == _SINCE)
+_FIRST_LATE = select(func.min(ORDERS.c.late_at)).where(OPEN, ORDERS.c.late_at <= bindparam("now"))
+
+
+def is_judged(connection: Connection, now: datetime) -> ColumnElement[bool]:
+    """Match the orders whose `late_at` may be judged by: a poller ran at that time, or a poll found them open since.
+
+    All of them, once the poller that runs has caught up.
+    """
+    beat = facts.get_fact(connection, facts.heartbeat_key("poller"))
+    since = beat and beat.value.get("since")
+    if beat is None or since is None:
+        return true()
+    begin = datetime.fromisoformat(since)
+    if facts.is_running(beat, now) and not timedelta() <= now - begin < CAUGHT_UP_AFTER:
+        return true()
+    ran = ORDERS.c.late_at.between(begin, beat.at + facts.LOOP_SILENT_AFTER)
+    return or_(ran, ORDERS.c.last_open_at >= ORDERS.c.late_at)
 
 
 def notify(connection: Connection, order_ids: Sequence[int], now: datetime) -> int:
@@ -85,17 +105,23 @@ def became_late(connection: Connection, since: datetime, now: datetime) -> Seque
 
     AT_ONCE of them at the most, unless more became late at one moment: all of a moment are read together.
     """
-    rows = connection.execute(_BECAME_LATE, {"since": since, "now": now}).mappings().all()
+    judged = is_judged(connection, now)
+    rows = connection.execute(_BECAME_LATE.where(judged), {"since": since, "now": now}).mappings().all()
     if len(rows) < AT_ONCE:
         return rows
     last = rows[-1]["late_at"]
     whole = [row for row in rows if row["late_at"] < last]
-    return whole or connection.execute(_BECAME_LATE_AT, {"since": last, "now": now}).mappings().all()
+    return whole or connection.execute(_BECAME_LATE_AT.where(judged), {"since": last, "now": now}).mappings().all()
 
 
 def note_look(connection: Connection, now: datetime) -> None:
-    """Note that all who became late until now were looked for."""
-    facts.set_fact(connection, FactKey.LATE_NOTIFICATIONS, {"until": now.isoformat()}, now)
+    """Note that all who became late until now were looked for, or until the first of which nobody knows yet."""
+    unjudged = connection.execute(_FIRST_LATE.where(~is_judged(connection, now)), {"now": now}).scalar()
+    until = now if unjudged is None else max(unjudged, now - FURTHEST_BACK)
+    value = {"until": until.isoformat()}
+    stored = facts.get_fact(connection, FactKey.LATE_NOTIFICATIONS)
+    if stored is None or stored.value != value:
+        facts.set_fact(connection, FactKey.LATE_NOTIFICATIONS, value, now)
 
 
 def look_again(connection: Connection, now: datetime) -> None:
