@@ -1,4 +1,4 @@
-"""Widgets whose value stands in the address as the stored word, while people read a label.
+"""Widgets bound to the address: the address holds the stored word, people read its label.
 
 What Streamlit binds to an address by itself puts the label there. Here the address is what counts: each run sets the
 widget from it, and whoever changes the widget changes the address before the run.

@@ -1,4 +1,4 @@
-"""Alerts: what is wrong now and whether services were notified of it, what was, snoozes, and the rules."""
+"""Alerts: current ones and whether services were notified, past ones, snoozes, rules."""
 
 import functools
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Where whoever is at the screen has arrived: a part that is asked for from the page before leads there once more.
+"""Notes which page is open, so that a late request of the page before does not leave the screen white.
 
-The browser asks for the parts of a page that are drawn again by themselves until it knows that another page is open.
-Streamlit answers such a late question as one for the page before, after which the browser draws nothing more at all.
+The browser keeps asking for the parts of a page that refresh by themselves until it knows that another page is open.
+Streamlit answers such a late request as one for the page before, after which the browser draws nothing more at all.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The account's balance on the overview: one line that says what is left and how long it lasts, more behind it."""
+"""The balance on the overview: one line with what is left and how long it lasts; more when it is opened."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""The board's figures and what is said of them, remembered for as long as what they are drawn of is the newest."""
+"""The overview's charts and their texts, drawn again only when their data is newer."""
 
 import functools
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 import elements
-import remembered
+import figure_cache
 from cached import Reading
 from charts import overview as charts
 from tracking.orders import wording
@@ -26,7 +26,7 @@ REMEMBERED = 32  # data of some spans, in two themes and a few time zones
 
 def flow(reading: Reading[tuple[pd.DataFrame, pd.DataFrame]], height: int) -> go.Figure:
     """Backlog and throughput, `height` pixels high as all of them."""
-    return remembered.figure(reading, "flow", lambda: charts.flow(*reading.value, height, elements.palette()))
+    return figure_cache.figure(reading, "flow", lambda: charts.flow(*reading.value, height, elements.palette()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class LifecycleChart:
     def figure(self, height: int) -> go.Figure:
         """The bars as a chart."""
         draw = partial(charts.lifecycle, self.bars, height, elements.palette())
-        return remembered.figure(self.content, "lifecycle", draw)
+        return figure_cache.figure(self.content, "lifecycle", draw)
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
@@ -57,7 +57,7 @@ def lifecycle_values(current: Lifecycle) -> LifecycleChart:
 
 def expectation(reading: Reading[OpenOrders], height: int) -> go.Figure:
     """Open orders against expectation."""
-    return remembered.figure(
+    return figure_cache.figure(
         reading, "expectation", lambda: charts.expectation(dots(reading), height, elements.palette())
     )
 
@@ -66,7 +66,7 @@ def completion_times(reading: Reading[CompletionTimes], order_type: str, height:
     """How long orders of the type took."""
     rows = reading.value.by_type[order_type].rows
     name = f"times {order_type}"
-    return remembered.figure(reading, name, lambda: charts.completion_times(rows, height, elements.palette()))
+    return figure_cache.figure(reading, name, lambda: charts.completion_times(rows, height, elements.palette()))
 
 
 @functools.lru_cache(maxsize=REMEMBERED)

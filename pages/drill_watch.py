@@ -1,4 +1,4 @@
-"""What the pages tell the fire drill that runs: that somebody opened what shows one of its orders."""
+"""Tells the running fire drill that somebody opened a page that shows one of its orders."""
 
 import contextlib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The forms in which something is taken along: a button for each, made at the click and recorded in the audit log.
+"""Download buttons of exports, one for each form; made at the click, and recorded in the audit log.
 
 Streamlit holds what a button gives in memory, whole: a file of a page is bounded. The command line writes any size.
 """

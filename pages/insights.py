@@ -11,8 +11,8 @@ import streamlit as st
 import address
 import cached
 import elements
+import figure_cache
 import polling_lab
-import remembered
 import times
 from cached import Insights, Reading
 from charts import insights as charts
@@ -52,7 +52,7 @@ def chart(
     """The card's chart, drawn of the data, or as much room with a reason where there is nothing to draw."""
     with box:
         if empty is None:
-            return elements.chart(remembered.figure(data, key, figure), key, alt, **more)
+            return elements.chart(figure_cache.figure(data, key, figure), key, alt, **more)
         with st.container(
             height=charts.HEIGHT + 16,
             border=False,

@@ -1,4 +1,4 @@
-"""Acts on many orders in the words of the pages: what a button says, what was done, and which orders they are for."""
+"""Wording of acts on many orders: labels of buttons, what was done, and to which orders."""
 
 from collections.abc import Mapping
 from datetime import datetime

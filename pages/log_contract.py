@@ -1,4 +1,4 @@
-"""The contract log: what of the provider's API is new or gone, and all that it was seen to use, with what departs."""
+"""The contract log: changes of the provider's API, and everything it was seen to use, documented or not."""
 
 import functools
 from typing import Any

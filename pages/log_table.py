@@ -10,7 +10,7 @@ import streamlit as st
 
 import address
 import elements
-import remembered
+import figure_cache
 import times
 from charts import logs as charts
 from tracking.orders import wording
@@ -126,7 +126,7 @@ def strip(volume: Volume, groups: Mapping[str, tuple[str, str]], noun: str, *, r
     frame, colors, summary = _bars(volume, tuple(groups.items()), noun, times.zone())
     chosen = chosen_bar()
     key = f"strip_{noun}_{chosen}"
-    figure = remembered.figure(
+    figure = figure_cache.figure(
         volume,
         key,
         lambda: charts.volume(

@@ -1,4 +1,4 @@
-"""What stands behind an order's verdict: where it stands among orders like it, API calls, the provider's own words."""
+"""Behind an order's verdict: its place among similar orders, its API calls, the provider's latest answer."""
 
 import streamlit as st
 

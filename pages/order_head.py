@@ -1,4 +1,4 @@
-"""The head of an order's page: its place in the list, what it is, the verdict with its evidence, both witnesses."""
+"""The head of an order's page: place in the list, title, verdict with its evidence, webhook and poll."""
 
 from typing import Any
 from urllib.parse import parse_qs

@@ -1,4 +1,4 @@
-"""The last look at an order before it leaves, and its sending; an order that costs money looks like no other."""
+"""Review of an order before it is sent, and sending it; an order that costs money is marked as such."""
 
 import json
 from collections import Counter

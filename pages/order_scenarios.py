@@ -1,4 +1,4 @@
-"""Scenarios: what the embedded sandbox is to do with an order, in words; the scenario's word goes into its note."""
+"""Choice of what the embedded sandbox does with an order, in words; the scenario's word goes into the note."""
 
 import streamlit as st
 

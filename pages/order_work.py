@@ -1,4 +1,4 @@
-"""Who has an order and until when it waits, on its page: one row that says so, with the menus that change it."""
+"""Assignee and snooze of an order on its page: one row with the menus that change them."""
 
 import functools
 from collections.abc import Callable

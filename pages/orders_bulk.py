@@ -1,4 +1,4 @@
-"""The drawer for many orders: which act, with what, and what it would do; one button that says so, and then its job."""
+"""The drawer of acts on many orders: choose the act, see its plan, start the job."""
 
 import functools
 import uuid

@@ -1,4 +1,4 @@
-"""The filter of the list of orders: kept in the address; views, a popover, and chips that take a part of it away."""
+"""The filter of the list of orders, in the address: views, a popover, and chips that remove a part of it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""What people look for and take along, put into the audit log by the pages: searches, exports, sign-ins."""
+"""Records searches, exports and sign-ins of the pages' readers in the audit log."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,7 @@
-"""Reads that are remembered for a few seconds by all pages; one that takes too long is shown as it was before.
+"""Decorator `refreshed` for reads that pages share for a few seconds; one that takes too long shows its last result.
 
-A read that refreshes by itself has a moment. Where that is over, what was read last stays on the screen, and the page
-says so, and of when it is.
+A read that refreshes by itself has half a second. Beyond that the page shows what was read last, and says of when that
+is.
 """
 
 import contextlib

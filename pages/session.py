@@ -1,6 +1,6 @@
 """Session: who is at the screen, what they may do, and the settings and the store that the pages work with.
 
-Who it is is asked on every run and for everything that is read, not only when somebody signs in.
+The person is checked on every run and for everything that is read, not only at the sign-in.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The way in: nothing of the console is read or shown before it is known who asks, where people have to sign in."""
+"""Sign-in: where people have to sign in, nothing is read or shown before it is known who asks."""
 
 from typing import NoReturn
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""Until when an order may be snoozed: an hour, this afternoon, tomorrow, Monday, until something changes."""
+"""Choices of times to snooze until: an hour, this afternoon, tomorrow, Monday, until something changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

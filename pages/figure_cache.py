@@ -1,6 +1,6 @@
-"""Figures remembered for as long as what they are drawn of is the newest, so that many open pages draw one figure.
+"""Cache of drawn figures, shared by all pages, for as long as the data they were drawn from is the newest.
 
-To build a figure, and to translate it for the browser, costs a hundred times what it costs to read its data.
+To draw a figure, and to translate it for the browser, costs a hundred times as much as reading its data.
 """
 
 import functools

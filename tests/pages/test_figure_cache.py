@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import plotly.io
 import pytest
 
-import remembered
+import figure_cache
 from tracking.orders.wording import TIME_ZONE
 
 
@@ -19,16 +19,16 @@ def test_a_figure_is_drawn_once_for_each_data_theme_and_zone(monkeypatch: pytest
 
     data = object()
     monkeypatch.setattr("elements.is_dark", lambda: False)
-    first = remembered.figure(data, "bars", draw)
-    assert remembered.figure(data, "bars", draw) is first
+    first = figure_cache.figure(data, "bars", draw)
+    assert figure_cache.figure(data, "bars", draw) is first
     assert len(drawn) == 1
-    assert remembered.figure(object(), "bars", draw) is not first
-    assert remembered.figure(data, "others", draw) is not first
+    assert figure_cache.figure(object(), "bars", draw) is not first
+    assert figure_cache.figure(data, "others", draw) is not first
     monkeypatch.setattr("elements.is_dark", lambda: True)
-    assert remembered.figure(data, "bars", draw) is not first
+    assert figure_cache.figure(data, "bars", draw) is not first
     monkeypatch.setattr("elements.is_dark", lambda: False)
     token = TIME_ZONE.set(ZoneInfo("Europe/Berlin"))
-    assert remembered.figure(data, "bars", draw) is not first
+    assert figure_cache.figure(data, "bars", draw) is not first
     TIME_ZONE.reset(token)
     assert len(drawn) == 5
 
@@ -36,6 +36,6 @@ def test_a_figure_is_drawn_once_for_each_data_theme_and_zone(monkeypatch: pytest
 def test_a_remembered_figure_looks_as_it_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elements.is_dark", lambda: False)
     plain = go.Figure(go.Scatter(x=[1, 2, 3], y=[3.5, None, 1.25], customdata=["x", "y", "z"]))
-    figure = remembered.figure(object(), "dots", lambda: plain)
+    figure = figure_cache.figure(object(), "dots", lambda: plain)
     assert plotly.io.to_json(figure, validate=False) == plotly.io.to_json(plain, validate=False)
     assert figure.to_dict() is figure.to_dict(), "translated once"
