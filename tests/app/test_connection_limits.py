@@ -2,15 +2,14 @@ import asyncio
 import contextlib
 import logging
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
+from http_server import serving
 from starlette.types import Receive, Scope, Send
 
 from tracking.app.web import connection_limits
-from tracking.app.web.connection_limits import MAX_HEAD_BYTES, RepeatFilter, limited
+from tracking.app.web.connection_limits import MAX_HEAD_BYTES, RepeatFilter
 
 SECONDS = 10  # nothing here takes as long
 GET = b"GET / HTTP/1.1\r\nHost: console\r\n\r\n"
@@ -30,36 +29,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-class Server(uvicorn.Server):
-    """Tells when it serves."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[int]:
-    """The port of a server with bounded connections."""
-    server = Server(limited(echo, lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        assert server.ready.wait(SECONDS)
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(SECONDS)
-
-
 @pytest.fixture
 def port() -> Iterator[int]:
-    with serving() as found:
+    with serving(echo) as found:
         yield found
 
 
@@ -123,13 +95,13 @@ def test_a_head_that_does_not_arrive_whole_in_time_ends_its_connection(
     monkeypatch: pytest.MonkeyPatch, part: bytes
 ) -> None:
     monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.05)
-    with serving() as port:
+    with serving(echo) as port:
         assert answer(connect(port, part)).count(b"HTTP/1.1") == part.count(GET)
 
 
 def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.05)
-    with serving() as port, connect(port, GET.replace(b"/", b"/slow", 1)) as connection:
+    with serving(echo) as port, connect(port, GET.replace(b"/", b"/slow", 1)) as connection:
         assert status(connection) == b"HTTP/1.1 200 OK"
 
 

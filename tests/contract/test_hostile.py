@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from fakes import callback_body
-from hostile import PATHS, REFUSAL, SECRETS, Call, Fortress, Generator, assail, bombard, exchange, serving, statuses
+from hostile import PATHS, REFUSAL, SECRETS, Call, Fortress, Generator, assail, bombard, exchange, statuses
+from http_server import serving
 
 from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.webhooks import addresses

@@ -17,10 +17,9 @@ import random
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,16 +27,15 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import sqlalchemy as sa
-import uvicorn
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [path for path in (str(HERE),) if path not in sys.path]
 
 from fakes import Clock, callback_body, request, shown  # noqa: E402 - found through the line above
+from http_server import serving  # noqa: E402 - the same
 
 from tracking import ingest  # noqa: E402 - the same
 from tracking.app.backend import Backend  # noqa: E402 - the same
-from tracking.app.web.connection_limits import limited  # noqa: E402 - the same
 from tracking.forecasting.planner import PlanningContext  # noqa: E402 - the same
 from tracking.forecasting.waits import Policy  # noqa: E402 - the same
 from tracking.settings.addresses import WEBHOOK_PATH  # noqa: E402 - the same
@@ -346,35 +344,6 @@ async def assail(fortress: Fortress, generator: Generator, calls: int) -> Figure
 
 
 # Over a socket
-
-
-class Server(uvicorn.Server):
-    """A server in a thread."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tells when it serves."""
-        await super().startup(sockets)
-        self.ready.set()
-
-
-@contextlib.contextmanager
-def serving(app: Any) -> Iterator[int]:
-    """The port of a server as `tracking worker` runs it."""
-    server = Server(limited(app, lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        if not server.ready.wait(30):
-            raise RuntimeError("the server does not start")
-        try:
-            yield int(listening.getsockname()[1])
-        finally:
-            server.should_exit = True
-            thread.join(30)
 
 
 class StackTraces(logging.Handler):
