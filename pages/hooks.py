@@ -209,7 +209,8 @@ def _replay_dialog(name: str) -> None:
         span = st.selectbox("What happened in the last", list(SPANS), key="replay_span")
         st.caption(
             f"All that {elements.escape(name)} gets of this time is sent again under the same ids, and what happened "
-            "before the webhook was made for the first time. `tracking hooks replay` takes any span."
+            "before the webhook was made for the first time; what somebody skipped is not. "
+            "`tracking hooks replay` takes any span."
         )
         sent = st.form_submit_button("Replay", type="primary", key="replay_submit")
     if sent and actors.is_named(person):
@@ -218,8 +219,9 @@ def _replay_dialog(name: str) -> None:
 
 def _replay(name: str, span: timedelta, by: Person) -> None:
     now = utc_now()
-    number = replay(session.database(), name, now - span, now, by=by, now=now)
-    elements.toast_after_rerun(f"{name}: {wording.count(number, 'message')} wait to be sent.")
+    result = replay(session.database(), name, now - span, now, by=by, now=now)
+    stay = f" {result.skipped:,} stay skipped." if result.skipped else ""
+    elements.toast_after_rerun(f"{name}: {wording.count(result.waiting, 'message')} wait to be sent.{stay}")
 
 
 @elements.dialog("Remove webhook", icon=":material/delete:")

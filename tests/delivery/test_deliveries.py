@@ -543,7 +543,7 @@ def test_people_have_deliveries_sent_again_and_spans_replayed(outgoing: Outgoing
     assert poster.posted[2:] == before[1:]
     assert outgoing.attempts()[-1]["by"] == "ann"
     span = outgoing.now - timedelta(hours=1), outgoing.now + timedelta(seconds=1)
-    assert resending.replay(outgoing.store, "crm", *span, by=ANN, now=outgoing.now) == 3
+    assert resending.replay(outgoing.store, "crm", *span, by=ANN, now=outgoing.now) == (3, 0)
     outgoing.deliver(poster)
     replayed = poster.posted[3:]
     assert [json.loads(body)["type"] for _, body in replayed] == ["order.accepted", "line.changed", "order.completed"]

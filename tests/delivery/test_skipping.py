@@ -3,6 +3,7 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -95,3 +96,18 @@ def test_what_arrives_though_it_was_skipped_meanwhile_is_called_delivered(outgoi
     outgoing.deliver(Hangs())
     [row] = outgoing.rows()
     assert (row["state"], row["settled_by"], row["settled_why"]) == ("delivered", None, None)
+
+
+def test_a_replay_sends_nothing_that_somebody_skipped_and_says_how_many_these_are(outgoing: Outgoing) -> None:
+    outgoing.subscribe()
+    began = outgoing.now
+    outgoing.polled(outgoing.accepted(), "Completed")
+    assert outgoing.deliver(ScriptedPoster(Reply(422))) == 1
+    skipping.skip(outgoing.store, [1], WHY, by=ANN, now=outgoing.now)
+    poster = ScriptedPoster()
+    assert outgoing.deliver(poster, minutes=1) == 2
+    end = outgoing.now + timedelta(seconds=1)
+    assert resending.replay(outgoing.store, "crm", began, end, by=ANN, now=outgoing.now) == (2, 1)
+    assert outgoing.deliver(poster, minutes=1) == 2
+    assert sent(poster) == ["line.changed", "order.completed"] * 2
+    assert [row["state"] for row in outgoing.rows()] == ["skipped", "delivered", "delivered"]

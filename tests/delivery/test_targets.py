@@ -211,6 +211,10 @@ def test_what_cannot_be_subscribed_is_named_at_once(outgoing: Outgoing) -> None:
         subscribing.add(outgoing.store, wrong, **how)
     assert [problem.where for problem in refusal.value.problems] == ["Name", "URL", "Events", "Order type", "PO prefix"]
     assert HIDDEN not in str(refusal.value)
+    for name in ("crm\nnew", "crm\tnew", "crm\u00a0new", "crm\u202enew"):
+        with pytest.raises(InvalidSubscription, match="one line"):
+            subscribing.add(outgoing.store, NewHook(name, "https://crm.example.com/"), **how)
+    assert outgoing.rows(SUBSCRIPTIONS) == []
     outgoing.subscribe()
     with pytest.raises(NotAllowed):
         outgoing.subscribe()

@@ -16,7 +16,7 @@ from typing import Any
 from tracking.access import Person
 from tracking.delivery import subscribing
 from tracking.delivery.signing import Secret, SecretCipher, SecretRefused, read_secret
-from tracking.delivery.subscribing import REMOVED_MARK, NewHook, readable
+from tracking.delivery.subscribing import REMOVED_MARK, NewHook
 from tracking.errors import InvalidSubscription, NotAllowed, Problem
 from tracking.settings.addresses import IpNetwork
 from tracking.storage.database import Database
@@ -109,7 +109,7 @@ def _entries(file: Path) -> Iterator[tuple[NewHook, Secret | None]]:
             raise _invalid(where, "event_types must be a list of texts")
         filters = {name: texts[name] for name in ("po_prefix", "order_type", "source")}
         yield (
-            NewHook(readable(str(texts["name"])), str(texts["url"]), tuple(types), **filters),
+            NewHook(str(texts["name"]).strip(), str(texts["url"]), tuple(types), **filters),
             _secret(texts, file, where),
         )
 

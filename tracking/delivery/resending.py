@@ -55,10 +55,13 @@ def send_again(database: Database, delivery_ids: Sequence[int], *, by: Person, n
     return database.write(job)
 
 
-def replay(database: Database, name: str, since: datetime, until: datetime, *, by: Person, now: datetime) -> int:
+def replay(
+    database: Database, name: str, since: datetime, until: datetime, *, by: Person, now: datetime
+) -> deliveries.ReplayResult:
     """Have all that was learned from `since` on and before `until` sent to one subscription; returns how many wait.
 
-    In groups of events, each a transaction of its own. What became late is no event and is not sent.
+    In groups of events, each a transaction of its own. What became late is no event and is not sent; nor is what
+    somebody skipped, as it would hold up its order again: `send_again` sends that.
 
     Raises:
         NotPermitted: the person may not.
@@ -69,11 +72,12 @@ def replay(database: Database, name: str, since: datetime, until: datetime, *, b
     if since >= until:
         raise NotAllowed("the span ends before it begins")
     subscriber = database.write(partial(_begin_replay, name=name, since=since, until=until, by=by, now=now))
-    number = 0
+    waiting = skipped = 0
     for rows in _pages(database, since, until):
         adding = [row for event in rows for row in _rows(event, subscriber, now)]
-        number += database.write(partial(deliveries.add_missing, rows=adding, now=now, by=by.name))
-    return number
+        result = database.write(partial(deliveries.add_missing, rows=adding, now=now, by=by.name))
+        waiting, skipped = waiting + result.waiting, skipped + result.skipped
+    return deliveries.ReplayResult(waiting, skipped)
 
 
 def _begin_replay(

@@ -163,6 +163,8 @@ def _checked(hook: NewHook, allowed: Iterable[IpNetwork]) -> tuple[Target | None
     name = readable(hook.name)
     if not any(map(str.isalnum, name)) or len(name) > LONGEST_NAME:
         problems.append(Problem("Name", f"must be 1 to {LONGEST_NAME} characters"))
+    elif not hook.name.strip().isprintable():
+        problems.append(Problem("Name", "must be one line, without tabs, special spaces and what cannot be seen"))
     try:
         target = read_url(hook.url, allowed)
     except TargetRefused as exc:

@@ -6,7 +6,7 @@ Of those of one order that wait for a subscription the first alone is due, so th
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
@@ -16,6 +16,7 @@ from tracking.storage.integration.tables import DELIVERIES, DELIVERY_ATTEMPTS, S
 from tracking.storage.leases import lease_rows, unleased
 
 ROWS_AT_ONCE = 500
+SKIPPED = "skipped"
 _EARLIER = DELIVERIES.alias("earlier")
 _PLACE = sa.tuple_(_EARLIER.c.seq, _EARLIER.c.id) < sa.tuple_(DELIVERIES.c.seq, DELIVERIES.c.id)
 # In the words of the partial index, so that a planner sees that it fits.
@@ -133,7 +134,7 @@ def locked(connection: Connection, delivery_ids: Sequence[int]) -> dict[int, Row
 
 def skip(connection: Connection, delivery_ids: Sequence[int], now: datetime, by: str, why: str) -> None:
     """Mark these as skipped by a person: they are never sent."""
-    settled = {"state": "skipped", "settled_at": now, "settled_by": by, "settled_why": why}
+    settled = {"state": SKIPPED, "settled_at": now, "settled_by": by, "settled_why": why}
     connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(delivery_ids)).values(**settled, **_UNLEASED))
 
 
@@ -149,17 +150,34 @@ def _waiting_anew(now: datetime, by: str | None) -> dict[str, Any]:
     return {"state": "waiting", "next_attempt_at": now, "asked_by": by, **nothing}
 
 
-def add_missing(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime, by: str | None) -> int:
-    """Add these rows where they are missing, and have those that are there sent again; returns how many wait now."""
+class ReplayResult(NamedTuple):
+    """How many deliveries wait to be sent by a replay, and how many stay as they are because somebody skipped them."""
+
+    waiting: int
+    skipped: int
+
+
+def add_missing(
+    connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime, by: str | None
+) -> ReplayResult:
+    """Add these rows of one subscription where they are missing, and have those that are there sent again.
+
+    What somebody skipped stays skipped.
+    """
     if not rows:
-        return 0
+        return ReplayResult(0, 0)
     from tracking.storage.tables import insert_for  # noqa: PLC0415
 
     adding = insert_for(connection.dialect.name, DELIVERIES)
     again = _waiting_anew(now, by)
-    adding = adding.on_conflict_do_update(index_elements=["subscription_id", "message_id"], set_=again)
+    adding = adding.on_conflict_do_update(
+        index_elements=["subscription_id", "message_id"], set_=again, where=DELIVERIES.c.state != SKIPPED
+    )
     connection.execute(adding, [{**row, "asked_by": by} for row in rows])
-    return len(rows)
+    of_rows = DELIVERIES.c.message_id.in_([row["message_id"] for row in rows])
+    of_one = DELIVERIES.c.subscription_id == rows[0]["subscription_id"], DELIVERIES.c.state == SKIPPED, of_rows
+    skipped = connection.execute(select(func.count()).where(*of_one)).scalar_one()
+    return ReplayResult(len(rows) - skipped, skipped)
 
 
 def drop_useless(connection: Connection, before: datetime, now: datetime) -> int:

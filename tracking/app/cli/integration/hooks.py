@@ -81,7 +81,7 @@ def add_command(  # noqa: PLR0913 - one for each option
     how = _how(loaded)
     by = options.acting_person(actor)
     secret = subscribing.add(store, hook, **how, by=by, now=utc_now(), secret=given)
-    _print_secret(name, secret, made=given is None, as_json=as_json)
+    _print_secret(subscribing.readable(name), secret, made=given is None, as_json=as_json)
 
 
 @hooks_app.command("list")
@@ -226,13 +226,17 @@ def replay_command(
     until: Annotated[datetime | None, options.time_option("End, not included; now without one.")] = None,
     actor: options.ActorOption = None,
 ) -> None:
-    """Send all that was learned in a span once more, or for the first time, under the same ids."""
+    """Send all that was learned in a span once more, or for the first time, under the same ids; nothing skipped."""
     from tracking.delivery import resending  # noqa: PLC0415 - as above
 
     _, store = _opened()
     by, now = options.acting_person(actor), utc_now()
-    number = resending.replay(store, name, since, until or now, by=by, now=now)
-    output.print_stdout(f"{number:,} wait to be sent")
+    result = resending.replay(store, name, since, until or now, by=by, now=now)
+    output.print_stdout(f"{result.waiting:,} wait to be sent")
+    if result.skipped:
+        output.print_stderr(
+            f"{result.skipped:,} were skipped before and stay skipped: `tracking hooks send-again` sends them"
+        )
 
 
 @hooks_app.command("test")
