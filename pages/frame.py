@@ -29,8 +29,18 @@ ENVIRONMENT_BADGES = {
     EnvironmentKind.LIVE: (":material/bolt:", "red", "The live provider: orders are real and cost money."),
 }
 BANNERS_SHOWN = 2
-# What Streamlit has no way for: by night a primary button is light, and white on it is hard to read.
-STYLE_OF_DARK = "<style>button[kind='primary']:enabled { color: black; }</style>"
+# What Streamlit has no way for: by night a primary button is light, and white on it is hard to read. Paper stays white,
+# and what is written beside a chart has to be read on it.
+STYLE_OF_DARK = (
+    "<style>button[kind='primary']:enabled { color: black; } "
+    "@media print { .js-plotly-plot :is([class*=tick], .annotation) text { fill: #76808a !important; } }</style>"
+)
+# On paper nobody searches, presses or chooses, and no row or chart is to be cut in two.
+STYLE_OF_PRINT = """<style>@media print {
+[data-testid=stHeader], .st-key-find, .st-key-open_search, .st-key-times, .st-key-who, [data-testid=stButton],
+[data-testid=stMenuButton], [data-testid=stDownloadButton] { display: none; }
+tr, [data-testid=stPlotlyChart] { break-inside: avoid; }
+}</style>"""
 FOR_SCREEN_READERS = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
 OLD = ":material/hourglass_disabled:"  # of what could not be read in time
 HEALTH_COLORS = {Level.SUCCESS: "green", Level.INFO: "green", Level.WARNING: "orange", Level.ERROR: "red"}
@@ -57,6 +67,7 @@ def draw(title: str, *, search_too: bool = True) -> None:
             _times_menu()
             _person()
             st.html(f"<h1 style='{FOR_SCREEN_READERS}'>{title}</h1>", width="content")
+            st.html(STYLE_OF_PRINT)
             if elements.palette() is DARK:
                 st.html(STYLE_OF_DARK)
         troubles()

@@ -22,11 +22,8 @@ SPANS = ("4h", USUAL, "12h", "24h", "3d", "7d")
 PAGES = {
     "orders": "orders.py", "timeline": "order.py", "jobs": "jobs.py", "audit": "audit.py", "activity": "logs.py",
 }  # fmt: skip
-# On paper nobody searches, chooses or copies: Streamlit has no word for what is not to be printed.
-STYLE_OF_PRINT = (
-    "<style>@media print { .st-key-find, .st-key-open_search, .st-key-times, .st-key-who, .st-key-handover_tools "
-    "{ display: none; } }</style>"
-)
+# On paper nobody chooses a time or copies.
+STYLE_OF_PRINT = "<style>@media print { .st-key-handover_tools { display: none; } }</style>"
 WIDTH = 960  # pixels: of a page that is printed, and as far as a line is easily read
 
 

@@ -21,6 +21,10 @@ from tracking.reports import order as reports_order
 from tracking.reports.order_page import verdicts
 from tracking.reports.order_page.verdicts import OrderView
 
+# On paper nobody goes to another order or opens another part.
+STYLE_OF_PRINT = """<style>@media print {
+.st-key-way a, .st-key-why, [class*=st-key-show_] { display: none; }
+}</style>"""
 # What the page can show below its chart, by the word in its address.
 PARTS = {"summary": "Summary", "events": "All events", "lines": "Lines", "calls": "API calls", "raw": "Raw"}
 
@@ -78,6 +82,7 @@ def draw_order(order_id: int) -> None:
     """The page of the order."""
     view = verdicts.order_view(session.database(), order_id, utc_now())
     drill_watch.opened([view.order.po_number])
+    st.html(STYLE_OF_PRINT)
     order_head.draw_way(view)
     with st.container(horizontal=True, vertical_alignment="center", key="acts"):
         order_head.draw_identity(view)

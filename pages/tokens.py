@@ -29,6 +29,7 @@ BADGES = {
     Standing.EXPIRES_SOON: ("orange", ":material/schedule:"),
 }
 ROLES = {Access.VIEWER: "Viewer: reads orders", Access.OPERATOR: "Operator: also places and polls orders"}
+CARDS = 10  # of tokens that count, on one page
 ENDED_ROWS, ROW_HEIGHT = 10, 30
 MADE = "made_token"
 
@@ -45,7 +46,7 @@ def listed() -> None:
             "No program can ask the API. Make a token for one that reads orders, or places them: docs/api.md.",
             icon=":material/key:",
         )
-    for token in counting:
+    for token in of_this_page(counting, now):
         with st.container(border=True, gap="xsmall", key=f"token_{token.name}"):
             card(token, now)
     if ended:
@@ -65,6 +66,26 @@ def warn(tokens: Sequence[Token], now: datetime) -> None:
             "program use that one, and revoke this one.",
             icon=":material/schedule:",
         )
+
+
+def of_this_page(tokens: Sequence[Token], now: datetime) -> Sequence[Token]:
+    """The tokens that are shown: of more than fit a page a part, by name and by page; what expires soon comes first."""
+    soonest_first = sorted(tokens, key=lambda token: token.standing(now) is not Standing.EXPIRES_SOON)
+    if len(soonest_first) <= CARDS:
+        return soonest_first
+    part = st.text_input(
+        "Find a token", key="find_token", placeholder="Part of its name", icon=":material/search:", width=320,
+        label_visibility="collapsed",
+    ).strip()  # fmt: skip
+    matches = [token for token in soonest_first if part.casefold() in token.name.casefold()]
+    st.caption(
+        f"{len(matches):,} of {wording.count(len(soonest_first), 'token')}"
+        if matches
+        else "No token has this in its name."
+    )
+    pages = -(-len(matches) // CARDS)
+    page = st.pagination(pages, key=f"tokens_page_{pages}") if pages > 1 else 1
+    return matches[(page - 1) * CARDS : page * CARDS]
 
 
 def card(token: Token, now: datetime) -> None:

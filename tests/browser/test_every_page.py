@@ -125,6 +125,34 @@ def test_a_phone_shows_the_first_row_of_a_list_on_its_first_screen_and_leads_to_
     page.close()
 
 
+@pytest.mark.parametrize(("name", "part"), [("order", "verdict"), ("handover", "handover_To-do-now")])
+def test_a_printed_page_has_its_contents_and_no_buttons(context: BrowserContext, name: str, part: str) -> None:
+    page = opened(context, name)
+    buttons = page.locator(
+        ":is([data-testid=stButton], [data-testid=stMenuButton], [data-testid=stDownloadButton]):visible"
+    )
+    for part_of_screen in (
+        buttons,
+        page.locator(".st-key-find:visible"),
+        page.locator("[data-testid=stHeader]:visible"),
+    ):
+        expect(part_of_screen).not_to_have_count(0)
+    page.emulate_media(media="print")
+    for part_of_screen in (
+        buttons,
+        page.locator(".st-key-find:visible"),
+        page.locator("[data-testid=stHeader]:visible"),
+    ):
+        expect(part_of_screen).to_have_count(0)
+    expect(page.locator(f".st-key-{part}")).to_be_visible()
+    if name == "order":
+        expect(page.locator(".st-key-story")).to_be_visible()
+        expect(page.locator(".st-key-way a:visible, .st-key-why:visible, [class*=st-key-show_]:visible")).to_have_count(
+            0
+        )
+    page.close()
+
+
 @pytest.mark.long
 def test_nothing_moves_under_the_reader_and_what_is_half_typed_stays(context: BrowserContext) -> None:
     pages = {name: opened(context, name) for name in PAGES}

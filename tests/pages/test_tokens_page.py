@@ -63,3 +63,27 @@ def test_a_token_is_made_shown_once_warned_of_before_it_expires_and_revoked(
     app = visit("tokens")
     assert "API tokens" not in {each.value for each in app.header}, "viewers have no such page"
     assert "soon" not in written(app)
+
+
+def test_of_many_tokens_ten_are_shown_those_that_expire_soon_first_and_the_others_by_name_and_page(
+    visit: Visit, database: Database
+) -> None:
+    now, ann = datetime.now(UTC), Person("ann")
+    make_token(database, "old", Access.VIEWER, by=ann, now=now - timedelta(days=85))
+    for number in range(10):
+        make_token(database, f"team-{number}", Access.VIEWER, by=ann, now=now - timedelta(minutes=20 - number))
+    app = visit("tokens")
+    assert not app.exception
+
+    def names() -> list[str]:
+        return [
+            str(button.key).removeprefix("revoke_") for button in app.button if str(button.key).startswith("revoke_")
+        ]
+
+    assert names() == ["old", *(f"team-{number}" for number in range(9, 0, -1))]
+    assert "11 of 11 tokens" in written(app)
+    app.text_input(key="find_token").set_value(" TEAM-0 ").run()
+    assert names() == ["team-0"]
+    app.text_input(key="find_token").set_value("nothing").run()
+    assert names() == []
+    assert "No token has this in its name." in written(app)
