@@ -154,12 +154,26 @@ def test_where_another_process_was_asked_to_wait_none_is_tried_for_a_while(store
 def test_slots_of_a_time_before_a_reboot_count_for_nothing(sqlite_store: Database) -> None:
     world = Virtual(sqlite_store, 1.0, 1)
     world.slots(0, 1, 0.05)
+    world.allowances[0].pause(10.0)
+    sqlite_store.write(lambda _: None)  # the pause is committed with it, if not before
+    world.now += 60.0
+    world.slots(0, 1, 0.05)
+    world.now -= 55.0  # it was on for longer than now when it was paused, and that pause is long over
+    assert world.slots(0, 1, 0.05)[0].begin == world.now
+
+
+def test_of_a_pause_that_began_before_a_reboot_its_rest_counts(
+    sqlite_store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, wall = Virtual(sqlite_store, 1.0, 1), datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+    monkeypatch.setattr(world.allowances[0], "_clock", lambda: wall)
     world.allowances[0].pause(3000.0)
     sqlite_store.write(lambda _: None)  # the pause is committed with it, if not before
-    world.now -= 300.0
-    with pytest.raises(Throttled):
-        world.slots(0, 1, 0.05)  # a clock so little back may as well have been right before
-    world.now -= 690.0
+    world.now, wall = 20.0, wall + timedelta(seconds=600)
+    with pytest.raises(Throttled) as caught:
+        world.slots(0, 1, 0.05)
+    assert caught.value.retry_after == timedelta(seconds=2400)
+    wall += timedelta(seconds=2400)
     assert world.slots(0, 1, 0.05)[0].begin == world.now
 
 

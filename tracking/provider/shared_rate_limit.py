@@ -111,13 +111,13 @@ class SharedRateLimit:
             slots.append(Slot(latest + begin - now, earliest + begin + slack - now))
         if not slots:
             return begin - now, paused_until > now
-        self._write(connection, {"ends": _runs(ends), "paused_until": paused_until})
+        self._write(connection, {"ends": _runs(ends), "paused_until": paused_until, "now": now})
         return slots
 
     def _pause(self, connection: Connection, seconds: float) -> None:
         now, _, _, stored = self._read(connection)
         until = max(_paused_until(stored, now), now + min(seconds, LONGEST_PAUSE))
-        self._write(connection, {"ends": stored.get("ends", []), "paused_until": until})
+        self._write(connection, {"ends": stored.get("ends", []), "paused_until": until, "now": now})
 
     def _read(self, connection: Connection) -> tuple[float, float, float, dict[str, Any]]:
         """Now by the common clock, between which two times of ours that was, and the row.
@@ -127,7 +127,8 @@ class SharedRateLimit:
         if connection.dialect.name == "sqlite":
             row = connection.execute(facts.SELECT_FACT, {"key": FactKey.RATE_LIMIT}).one_or_none()
             now = self._monotonic()
-            return now, now, now, row[1] if row else {}
+            stored = _on_clock(row.value, now, self._clock() - row.at) if row else {}
+            return now, now, now, stored
         facts.hold(connection)
         # A row that is not there cannot be locked.
         blank = {"key": FactKey.RATE_LIMIT, "value": {}, "at": self._clock()}
@@ -154,6 +155,19 @@ def _read_ends(stored: dict[str, Any]) -> list[float]:
     """
     pairs = (pair if isinstance(pair, list) else (pair, 1) for pair in stored.get("ends", ()))
     return [end for end, count in pairs for _ in range(count)]
+
+
+def _on_clock(stored: dict[str, Any], now: float, elapsed: timedelta) -> dict[str, Any]:
+    """The row by a monotonic clock that says `now`, as it was written so long ago by the wall clock.
+
+    A clock that was further on then is another one: the machine was started again, or the file is on another machine.
+    No slot of that time counts, and of a pause what is left by the wall clock.
+    """
+    written = stored.get("now", 0.0)
+    if written <= now:
+        return stored
+    left = stored["paused_until"] - written - max(elapsed.total_seconds(), 0.0)
+    return {"paused_until": now + left if left > 0 else 0.0}
 
 
 def _runs(ends: list[float]) -> list[tuple[float, int]]:
