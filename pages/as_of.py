@@ -80,10 +80,10 @@ def draw_overview(moment: datetime) -> None:
     _draw_figures(past)
     states, latest = st.columns([1, 1], gap="small")
     with states.container(border=True, key="as_of_states", height="stretch"):
-        st.subheader("Open orders by state", anchor=False)
+        st.header("Open orders by state", anchor=False)
         _draw_states(past.then, past.today)
     with latest.container(border=True, key="as_of_latest", height="stretch", gap="xsmall"):
-        st.subheader("Newest events then", anchor=False)
+        st.header("Newest events then", anchor=False)
         _draw_latest(past)
 
 
@@ -164,15 +164,15 @@ def draw_order(order_id: int, moment: datetime) -> None:
         st.info(f"Nothing was known of this order then. It was first heard of on {first}.", icon=":material/inbox:")
     then, today = st.columns(2, gap="small")
     with then.container(border=True, key="as_of_then", height="stretch", gap="xsmall"):
-        st.subheader("Known then", anchor=False)
+        st.header("Known then", anchor=False)
         if past.then is not None:
             _draw_side(past.then.state, past.verdicts[0] or "", past.events, past.lines)
     with today.container(border=True, key="as_of_today", height="stretch", gap="xsmall"):
-        st.subheader("Known today", anchor=False)
+        st.header("Known today", anchor=False)
         _draw_side(past.today.state, past.verdicts[1], past.events_today, past.lines_today)
     if past.then is not None:
         _draw_differences(past.differences, lines_moved=past.lines != past.lines_today)
-        st.subheader("What had happened by then", anchor=False)
+        st.header("What had happened by then", anchor=False)
         if (more := len(past.rows) - order_story.ROWS) > 0:
             st.caption(f"And {more:,} earlier rows.")
         with st.container(key="story"):
@@ -187,7 +187,7 @@ def _draw_side(state: str, verdict: str, events: int, lines: Mapping[str, int]) 
 
 
 def _draw_differences(differences: Sequence[Difference], *, lines_moved: bool) -> None:
-    st.subheader("What is known otherwise today", anchor=False)
+    st.header("What is known otherwise today", anchor=False)
     if not differences:
         lines = "Of the order itself nothing; its lines have moved on." if lines_moved else "Nothing."
         st.caption(lines)

@@ -33,7 +33,7 @@ def card(
     box = st.container(border=True, key=key, gap="xsmall")
     with box:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader(title, help=explanation, anchor=False, width="stretch")
+            st.header(title, help=explanation, anchor=False, width="stretch")
             if len(table):
                 with st.popover("Data", type="tertiary"):
                     if details:

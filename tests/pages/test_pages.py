@@ -4,13 +4,15 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.machinery import PathFinder
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from histories import History
+from histories import START, History
 from pages.conftest import MAIN
 from sqlalchemy import Connection
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import HeadingBase
 
 from tracking.access import Person
 from tracking.reports.order_list.filters import Filters
@@ -152,6 +154,37 @@ def test_silent_webhooks_are_told_everywhere_until_a_while_after_they_are_heard_
     told = [element.value for element in (*app.warning, *app.info)]
     assert [said in text for text in told].count(True) == 1
     assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        *[(page, {}) for page in (*PAGES, "alerts", "drills", "hooks", "jobs", "tokens")],
+        ("overview", {"as_of": "2026-03-04T11:00"}),
+        ("order", {"order": "FT-1"}),
+        ("order", {"order": "FT-1", "as_of": "2026-03-04T11:00"}),
+        ("insights", {"show": "lab"}),
+    ],
+)
+def test_no_heading_stands_more_than_a_level_below_the_one_before(
+    visit: Visit, history: History, page: str, query: dict[str, str]
+) -> None:
+    history.at = START
+    history.place("FT-1")
+    history.complete("FT-1")
+    history.place("FT-2")
+    app = visit(page, **query)
+    if page == "overview":
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+    assert not app.exception
+    title = 1  # which the frame of the page writes as HTML
+    levels = [title, *[int(element.tag[1]) for element in app.main if isinstance(element, HeadingBase)]]
+    assert max(levels) <= 3
+    assert [below for above, below in pairwise(levels) if below > above + 1] == []
+    if "as_of" in query:
+        assert len(levels) > 2
 
 
 def test_no_page_file_shadows_a_standard_or_an_installed_module() -> None:
