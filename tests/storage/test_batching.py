@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import virtual
 
-from tracking.storage.writing.batching import Batcher
+from tracking.errors import StoreBusy, StoreError, StoreUnusable
+from tracking.storage.writing.batching import Batcher, together_or_alone
 
 
 class Rounds:
@@ -238,3 +239,33 @@ def test_what_a_batch_logs_is_not_said_of_the_item_that_came_first() -> None:
 
     asyncio.run(run())
     assert seen == ["none"]
+
+
+async def halves(items: Sequence[int], calls: list[Sequence[int]], error: Exception) -> list[int]:
+    """Half of each even number; an odd one among them is an error."""
+    calls.append(items)
+    if any(item % 2 for item in items):
+        raise error
+    return [item // 2 for item in items]
+
+
+def test_where_work_for_all_fails_each_is_done_alone_and_the_one_at_fault_gets_the_error() -> None:
+    calls: list[Sequence[int]] = []
+    error = ValueError("odd")
+    outcomes = asyncio.run(together_or_alone([2, 3, 4], lambda items: halves(items, calls, error)))
+    assert outcomes == [1, error, 2]
+    assert calls == [[2, 3, 4], [2], [3], [4]]
+
+
+def test_what_works_together_is_done_once() -> None:
+    calls: list[Sequence[int]] = []
+    assert asyncio.run(together_or_alone([2, 4], lambda items: halves(items, calls, ValueError()))) == [1, 2]
+    assert calls == [[2, 4]]
+
+
+@pytest.mark.parametrize("error", [StoreBusy("full"), StoreUnusable("gone")])
+def test_a_store_in_trouble_is_asked_once_and_not_for_each(error: StoreError) -> None:
+    calls: list[Sequence[int]] = []
+    with pytest.raises(type(error)):
+        asyncio.run(together_or_alone([2, 3, 4], lambda items: halves(items, calls, error)))
+    assert calls == [[2, 3, 4]]

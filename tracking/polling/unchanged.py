@@ -7,12 +7,12 @@ from functools import partial
 from sqlalchemy import Connection
 
 from tracking import ingest
-from tracking.errors import StoreBusy, UnknownOrder
+from tracking.errors import UnknownOrder
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.observations import Observation
 from tracking.storage import orders
 from tracking.storage.database import Database
-from tracking.storage.writing.batching import Batcher
+from tracking.storage.writing.batching import Batcher, together_or_alone
 
 # Between two commits: nobody waits for polls without news, and a commit costs the same for one as for many.
 PAUSE_SECONDS = 0.02
@@ -32,20 +32,13 @@ class UnchangedAnswers:
 
     async def _record_batch(self, batch: Sequence[tuple[int, Observation]]) -> list[Exception | None]:
         """Returns what failed of each, None for what did not."""
-        observations = dict(batch)
-        failed = await self._record(observations)
-        if len(observations) > 1 and not any(isinstance(each, StoreBusy) for each in failed.values()):
-            for order_id in list(failed):  # one bad order must harm no other
-                del failed[order_id]
-                failed |= await self._record({order_id: observations[order_id]})
-        return [failed.get(order_id) for order_id, _ in batch]
+        return await together_or_alone(batch, self._record)
 
-    async def _record(self, observations: Mapping[int, Observation]) -> dict[int, Exception]:
-        try:
-            job = partial(_observe_each, gathered=observations, planner=self._planner)
-            return await self._database.run(job, orders=observations)
-        except Exception as exc:  # noqa: BLE001 - it goes to whoever waits
-            return dict.fromkeys(observations, exc)
+    async def _record(self, batch: Sequence[tuple[int, Observation]]) -> list[Exception | None]:
+        observations = dict(batch)
+        job = partial(_observe_each, gathered=observations, planner=self._planner)
+        missing = await self._database.run(job, orders=observations)
+        return [missing.get(order_id) for order_id, _ in batch]
 
 
 def _observe_each(

@@ -27,7 +27,7 @@ from tracking.provider.client import Answer, Client, walk_pages
 from tracking.storage import orders, outbox
 from tracking.storage.database import Database
 from tracking.storage.maintenance import restore_mark
-from tracking.storage.writing.batching import Batcher
+from tracking.storage.writing.batching import Batcher, together_or_alone
 from tracking.webhooks import address_book
 
 log = logging.getLogger(__name__)
@@ -230,18 +230,13 @@ class Sender:
         if failed is not None:
             raise failed
 
-    async def _store_results(self, batch: list[_Finished]) -> list[Exception | None]:
-        """Store the results that have gathered by one job; where that fails, one by one, as one may be at fault."""
-        try:
-            job = partial(self._record_results, batch=batch)
-            await self._database.run(job, orders=[attempt.order_id for attempt, _, _ in batch])
-        except errors.StoreBusy:
-            raise
-        except Exception as exc:
-            if len(batch) == 1:
-                return [exc]
-            log.exception("results that came together cannot be recorded together")
-            return [failed for finished in batch for failed in await self._store_results([finished])]
+    async def _store_results(self, batch: Sequence[_Finished]) -> list[Exception | None]:
+        """Store results by one job, or each alone; returns what failed of each, None for what did not."""
+        return await together_or_alone(batch, self._store_together)
+
+    async def _store_together(self, batch: Sequence[_Finished]) -> list[None]:
+        job = partial(self._record_results, batch=batch)
+        await self._database.run(job, orders=[attempt.order_id for attempt, _, _ in batch])
         return [None] * len(batch)
 
     def _record_results(self, connection: Connection, batch: Sequence[_Finished]) -> None:

@@ -33,7 +33,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tracking import tracing
-from tracking.errors import CallbackRefused, StoreBusy, StoreError, StoreUnusable
+from tracking.errors import CallbackRefused, StoreError
 from tracking.forecasting.planner import PlanningContext
 from tracking.orders.echoes import is_echo
 from tracking.orders.model import same_id
@@ -42,7 +42,7 @@ from tracking.provider.json_fields import digest_of
 from tracking.provider.webhook_bodies import WebhookCall, read_webhook_call
 from tracking.storage import inbox, orders
 from tracking.storage.database import Database
-from tracking.storage.writing.batching import Batcher
+from tracking.storage.writing.batching import Batcher, together_or_alone
 from tracking.tracing import Attribute, Step
 from tracking.webhooks import addresses, intake
 from tracking.webhooks.intake import Received
@@ -206,25 +206,18 @@ class Receiver:
         for call, size in batch:
             before = gathered.get(call.digest)
             gathered[call.digest] = before._replace(times=before.times + 1) if before else Received(call, size, 1)
-        outcomes = dict(zip(gathered, await self._record(list(gathered.values())), strict=True))
+        recorded = await together_or_alone(list(gathered.values()), self._record)
+        outcomes = dict(zip(gathered, recorded, strict=True))
         each = [outcomes[call.digest] for call, _ in batch]
         for outcome, times in Counter(each).items():
             log.info("callback outcome=%s times=%d", outcome, times)
         return each
 
-    async def _record(self, received: list[Received]) -> Sequence[str | Exception]:
-        """Record the calls, by one job; where that fails for another reason than the store's, one by one."""
-        now, record = self._clock(), partial(intake.record, planner=self._planner)
-        try:
-            named = [one.call.po_number for one in received if one.call.po_number is not None]
-            return await self._database.run(partial(record, received=received, now=now), orders=named)
-        except (StoreBusy, StoreUnusable):
-            raise
-        except Exception as exc:
-            if len(received) == 1:
-                return [exc]
-            log.exception("calls that came together cannot be recorded together")
-        return [outcome for one in received for outcome in await self._record([one])]
+    async def _record(self, received: Sequence[Received]) -> Sequence[str]:
+        """Record the calls by one job; returns the outcome of each."""
+        job = partial(intake.record, received=received, now=self._clock(), planner=self._planner)
+        named = [one.call.po_number for one in received if one.call.po_number is not None]
+        return await self._database.run(job, orders=named)
 
     async def _refuse(self, scope: Scope, source: str, refusal: CallbackRefused, size: int) -> Response:
         self.refused += 1

@@ -1,15 +1,20 @@
 """Batching: does the work of many callers together, one batch at a time, and gives each caller its own result.
 
 What arrives while one batch is being done waits for the next. For callers whose items become one job of the writer:
-webhook calls, answers to POSTs, unchanged polls. Knows an event loop, and no database.
+webhook calls, answers to POSTs, unchanged polls. Knows an event loop and the store's errors, and no database.
 """
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
+
+from tracking.errors import StoreBusy, StoreUnusable
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,3 +114,22 @@ class Batcher(Generic[T, R]):
         for (_, done), result in zip(batch, results, strict=True):
             if not done.done():
                 done.set_result(result)
+
+
+async def together_or_alone(
+    items: Sequence[T], work: Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+) -> list[R | Exception]:
+    """Do the work of all items at once; where that fails, of each alone, as one of them may be at fault.
+
+    Returns for each item the result, or the error of its own work. `work` has done nothing where it raises, and returns
+    a result for each item. Raises StoreBusy and StoreUnusable, with which each alone would fail too.
+    """
+    try:
+        return [*await work(items)]
+    except (StoreBusy, StoreUnusable):
+        raise
+    except Exception as exc:
+        if len(items) == 1:
+            return [exc]
+        log.exception("%d items that came together cannot be stored together", len(items))
+    return [result for item in items for result in await together_or_alone([item], work)]
