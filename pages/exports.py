@@ -5,7 +5,7 @@ Streamlit holds what a button gives in memory, whole: a file of a page is bounde
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 import streamlit as st
@@ -43,14 +43,22 @@ def buttons(
     key: str,
     file_name: str,
     forms: Sequence[str] = tuple(FORMS),
+    sizes: Mapping[str, int] | None = None,
     **about: Any,
 ) -> None:
     """A button for each form; `make` gives a form's content and how many rows it has.
 
+    `sizes` is about how many bytes each form has: one of more than MOST_BYTES cannot be asked for, and why is said.
+
     `file_name` is without its ending; `about` is what the audit log holds besides, see `recording.export`.
     """
+    too_large = {form: size for form, size in (sizes or {}).items() if size > MOST_BYTES}
+    if too_large:
+        megabytes = ", ".join(f"{form.upper()} about {size / 1_000_000:,.0f} MB" for form, size in too_large.items())
+        st.caption(f"Too large for a page: {megabytes}. “tracking export” writes it, or set a narrower filter.")
     for form in forms:
         st.download_button(
             form.upper(), recording.export(what, functools.partial(make, form), form=form, **about),
             file_name=f"{file_name}.{form}", mime=FORMS[form], key=f"{key}_{form}", on_click="ignore",
+            disabled=form in too_large,
         )  # fmt: skip

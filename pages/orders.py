@@ -105,7 +105,7 @@ def head(filters: Filters, snapshot: Snapshot, problems: list[str]) -> None:
     with elements.row_to_swipe("list_head"):
         orders_filters.popover(filters)
         orders_filters.sorting(filters)
-        orders_selection.export("Export", filters, "export", filters.view)
+        orders_selection.export("Export", filters, "export", filters.view, total)
         orders_saved.menu(filters)
         if total:
             orders_selection.select_all(snapshot, problems)

@@ -16,7 +16,7 @@ import session
 from tracking.access import Person
 from tracking.orders import wording
 from tracking.orders.observations import utc_now
-from tracking.reports.exports.writing import EXPORTS, write_export
+from tracking.reports.exports.writing import EXPORTS, expected_sizes, write_export
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.submissions import actions
@@ -76,7 +76,8 @@ def bar(snapshot: orders_table.Snapshot, po_numbers: Sequence[str]) -> None:
                 words += f": {which}"
             st.markdown(f"**{elements.escape(words)}**", width="content")
         picked = _picked_act()
-        export("Export selected" if po_numbers else "Export all", chosen, "export_selected", "selected")
+        label, matching = ("Export selected", len(po_numbers)) if po_numbers else ("Export all", snapshot.page.total)
+        export(label, chosen, "export_selected", "selected", matching)
         st.button("Clear selection", key="clear_selection", type="tertiary", on_click=orders_table.new_turn)
     if opened:
         orders_table.open_order(po_numbers[0], snapshot.filters)
@@ -131,14 +132,18 @@ def _poll(po_number: str, person: Person) -> None:
     st.session_state["toast"] = "Poll queued."
 
 
-def export(label: str, filters: Filters, key: str, name: str) -> None:
-    """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch."""
+def export(label: str, filters: Filters, key: str, name: str, matching: int) -> None:
+    """All that match as a file. Made when asked for, so that nothing lies ready for others to fetch.
+
+    `matching`: how many orders match, as far as is known.
+    """
     with st.popover(label, icon=":material/download:", key=key):
         what = st.selectbox("One row for each", list(EXPORTS), format_func=EXPORTED.__getitem__, key=f"{key}_what")
         st.caption(f"Without claim data; recipients are masked. Times are UTC. {exports.LARGER}")
         make = functools.partial(_exported, session.database(), filters, what)
         file_name = f"{what}-{name}-{utc_now():%Y%m%d-%H%M%S}"
-        exports.buttons(EXPORTS[what].name, make, key=key, file_name=file_name, filters=filters)
+        sizes = expected_sizes(session.database(), filters, utc_now(), what, matching)
+        exports.buttons(EXPORTS[what].name, make, key=key, file_name=file_name, sizes=sizes, filters=filters)
 
 
 def _exported(database: Database, filters: Filters, what: str, form: str) -> tuple[bytes, int]:

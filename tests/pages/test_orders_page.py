@@ -287,6 +287,21 @@ def test_exports_are_made_only_when_asked_for(visit: Visit, history: History) ->
     assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
 
 
+def test_a_form_that_would_be_too_large_for_a_page_cannot_be_asked_for(
+    visit: Visit, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        history.place(f"A-{number}")
+    monkeypatch.setattr(exports, "MOST_BYTES", 2000)  # three orders: about 1,020 bytes as CSV, 2,220 as JSON lines
+    app = visit("orders")
+    assert {button.proto.label: button.proto.disabled for button in app.get("download_button")} == {
+        "CSV": False, "JSONL": True, "PARQUET": False,
+    }  # fmt: skip
+    assert "Too large for a page: JSONL about 0 MB" in " ".join(caption.value for caption in app.caption)
+    app.selectbox(key="export_what").select("events").run()
+    assert [button.proto.disabled for button in app.get("download_button")] == [False, False, False]
+
+
 def test_every_download_of_what_is_stored_is_recorded() -> None:
     """Templates and samples hold nothing of anybody; an evidence file is recorded where it is made; all others here."""
     pages = {path: path.read_text() for path in Path(orders_table.__file__).parent.glob("*.py")}

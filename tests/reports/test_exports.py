@@ -22,7 +22,7 @@ from tracking.orders.model import Line
 from tracking.reports.exports import writing
 from tracking.reports.exports.columns import names_of
 from tracking.reports.exports.orders import ORDER_COLUMNS
-from tracking.reports.exports.writing import write_export
+from tracking.reports.exports.writing import expected_sizes, write_export
 from tracking.reports.order_list.filters import Filters
 from tracking.storage.database import Database
 from tracking.storage.integration.tables import DELIVERIES, SUBSCRIPTIONS, Deliveries, Subscriptions
@@ -217,3 +217,17 @@ def test_parts_read_a_few_rows_at_once_and_miss_none(
     monkeypatch.setattr(writing, "ROWS_AT_ONCE", 1)
     assert read_back(parts.database, what, "jsonl", parts.at) == at_once
     assert len(list(writing.export_chunks(parts.database, Filters(), parts.at, what))) == 2
+
+
+@pytest.mark.parametrize("what", ["orders", "lines", "events"])
+def test_how_large_a_file_is_can_be_told_beforehand(parts: History, what: str) -> None:
+    for number in range(100):
+        parts.place(f"SIZE-2026-{number:04}")
+        parts.accept(f"SIZE-2026-{number:04}")
+    filters = Filters(po_prefix="SIZE-")
+    expected = expected_sizes(parts.database, filters, parts.at, what, 100)
+    for form in ("csv", "jsonl"):
+        file = io.BytesIO()
+        write_export(parts.database, filters, parts.at, form=form, file=file, what=what)
+        assert 0.8 < expected[form] / len(file.getvalue()) < 2.5, (form, expected[form], len(file.getvalue()))
+    assert expected_sizes(parts.database, filters, parts.at, "deliveries", 100) == {}
