@@ -44,6 +44,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No end waits long for what these tests never answer."""
+    monkeypatch.setattr(loops, "FINISH_SECONDS", 0.05)
+
+
 async def until(reached: Callable[[], bool], *running: Awaitable[Any]) -> None:
     """Runs until it is so, ten seconds at the most."""
     tasks = [asyncio.ensure_future(one) for one in running]
@@ -247,6 +253,47 @@ def test_a_post_that_takes_long_does_not_stop_the_senders_beats(
         await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(run())
+
+
+def test_an_order_that_is_on_its_way_at_the_end_is_waited_for_and_nothing_else_is_sent(
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(SENDS_AT_ONCE + 3):
+        asked = request(f"po-{number:02}")
+        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    loop, answers, place, begun = send_loop(store, provider, planner, clock), asyncio.Event(), provider.place, []
+    monkeypatch.setattr(loops, "FINISH_SECONDS", 10)
+
+    async def placing(document: Any) -> Any:
+        begun.append(document)
+        await answers.wait()
+        return await place(document)
+
+    monkeypatch.setattr(provider, "place", placing)
+
+    async def run() -> None:
+        running = asyncio.create_task(loop.run())
+        await until(lambda: len(begun) == SENDS_AT_ONCE)
+        running.cancel()
+        await asyncio.sleep(0.02)
+        assert not running.done()
+        answers.set()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(run())
+    assert states(store) == ["Pending"] * SENDS_AT_ONCE + ["Queued"] * 3
+
+
+def test_what_is_not_answered_by_then_is_left_to_the_next_start(
+    store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(lambda connection: ingest.place(connection, request(), source="form", actor=None, now=clock.now))
+    loop, slow = send_loop(store, provider, planner, clock), Stuck()
+    monkeypatch.setattr(provider, "place", slow)
+    asyncio.run(until(lambda: slow.begun == 1, loop.run()))
+    assert states(store) == ["Sending"]
+    clock.pass_by(minutes=5)
+    asyncio.run(until(lambda: states(store) == ["Outcome unknown"], send_loop(store, provider, planner, clock).run()))
 
 
 def test_one_slow_post_holds_up_none_of_the_others(

@@ -39,6 +39,7 @@ WATCHDOG_TIMEOUT = timedelta(minutes=5)
 IN_FLIGHT = 16
 CALLS_AHEAD, MOST_AHEAD = 100, 400  # chosen by one survey of the open orders; more where the next one is far away
 WITHDRAW_SECONDS = 3.0
+FINISH_SECONDS = 5.0  # for the orders that are on their way when the process ends
 RECOVER_EVERY = timedelta(seconds=30)
 CLOCK_STEP = timedelta(seconds=10)
 SURVEY_SHARE = 10  # times as long as it kept a processor busy, between two surveys of the open orders
@@ -207,6 +208,7 @@ class LeasingLoop(CallingLoop, Generic[T]):
         super().__init__(heartbeat, clock, timeout)
         self._calls = calls
         self._ready: deque[T] = deque()
+        self._ending = False
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         """Let go what waited too long, start what can start, and lease more for the places that are free, and ahead."""
@@ -232,7 +234,12 @@ class LeasingLoop(CallingLoop, Generic[T]):
             await self._calls.release(stale)
 
     def _refill(self, group: asyncio.TaskGroup) -> None:
-        while self._ready and self._free_places() > 0 and self._calls.may_start(self._ready[0], self._clock()):
+        while (
+            self._ready
+            and not self._ending
+            and self._free_places() > 0
+            and self._calls.may_start(self._ready[0], self._clock())
+        ):
             self._start(group, *self._work_of(self._ready.popleft()))
 
     def _more_waits(self) -> bool:
@@ -326,16 +333,32 @@ class SendLoop(LeasingLoop[Attempt]):
         super().__init__(sender, heartbeat, clock, timeout)
         self._sender = sender
         self._recovered_at: datetime | None = None
+        self._sending: set[asyncio.Future[None]] = set()
 
     async def run(self) -> None:
-        """Send until cancelled; what was committed and did not leave is recorded as such at the end."""
+        """Send until cancelled; what is on its way then is waited for, and what did not leave is recorded as such."""
+        sending = asyncio.ensure_future(super().run())
         try:
-            await super().run()
+            await asyncio.shield(sending)
         finally:
+            self._ending = True
+            sending.cancel()
+            await asyncio.wait({sending})
             # Else their outcome is unknown. Where the store does not answer, the next start records that.
             with contextlib.suppress(TimeoutError, StoreError):
                 async with asyncio.timeout(WITHDRAW_SECONDS):
                     await self._sender.release([*self._ready])
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """Wait a little for the answers of what was sent: without them nobody knows what became of these orders."""
+        if under_way := [*self._sending]:
+            await asyncio.wait(under_way, timeout=FINISH_SECONDS)
+            for each in under_way:
+                each.cancel()
+            for failed in await asyncio.gather(*under_way, return_exceptions=True):
+                if isinstance(failed, Exception):
+                    log.warning("a send was not stored: %s", failed)
 
     async def _recover(self, now: datetime) -> None:
         if self._recovered_at is None or not timedelta() <= now - self._recovered_at < RECOVER_EVERY:
@@ -346,7 +369,14 @@ class SendLoop(LeasingLoop[Attempt]):
         return await self._sender.begin_due(now, at_most)
 
     def _work_of(self, call: Attempt) -> tuple[Work, str | None]:
-        return partial(self._sender.send, call), call.po_number
+        return partial(self._send, call), call.po_number
+
+    async def _send(self, attempt: Attempt, answered: Callable[[], None]) -> None:
+        """Send by a task of its own, which goes on for a while when the loop is cancelled."""
+        sending = asyncio.ensure_future(self._sender.send(attempt, answered))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        await asyncio.shield(sending)
 
 
 class JobLoop(WatchedLoop):
