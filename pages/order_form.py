@@ -55,6 +55,7 @@ OTHER_LABELS = {
 EXPANDED_FIELDS = (*GREETING, "Message", "DeliveryDate", "ExternalId")
 USUAL_VALUE = 10.0
 DELIVERY_FORM = "%Y-%m-%dT%H:%M:%SZ"
+# Each field has `persist_state`: one that a browser shows anew, as a run was cut short, begins with what was entered.
 Places = dict[str, Any]
 """Where the problems of each field are written: below it."""
 
@@ -88,8 +89,12 @@ def draw(catalogue: Catalog, draft: Draft) -> Places:
 
 
 def prepare(catalogue: Catalog, draft: Draft) -> None:
-    """Fill the form before it is drawn: from the draft where this page was left, or another line was picked."""
-    if not draft.to_load and "quantity" in st.session_state:
+    """Fill the form before it is drawn: from the draft where this page was left, or another line was picked.
+
+    Who comes back to the page is shown the draft, whatever is left of the fields since: the browser drops what it had.
+    """
+    comes_back = bool(draft.lines and st.session_state.get("entered"))
+    if not draft.to_load and not comes_back and "quantity" in st.session_state:
         return
     if draft.lines:
         load(catalogue, draft.lines[draft.at])
@@ -214,14 +219,16 @@ def draw_line(catalogue: Catalog, kind: str, places: Places) -> bool:
         return False
     first, second, third = st.columns([5, 3, 2])
     with first:
-        picked = st.selectbox("Product", list(names), key="product_id", format_func=lambda known: names[known])
+        picked = st.selectbox(
+            "Product", list(names), key="product_id", persist_state="page", format_func=lambda known: names[known]
+        )
         places["ProductId"] = st.container()
     with second:
         draw_value(catalogue.products[picked])
         places["Value"] = st.container()
     with third:
         st.session_state.setdefault("quantity", "1")
-        st.text_input("Quantity", key="quantity")
+        st.text_input("Quantity", key="quantity", persist_state="page")
         places["Quantity"] = st.container()
     if kind == OrderType.DIGITAL:
         draw_texts(DIGITAL, places)
@@ -240,11 +247,11 @@ def draw_value(product: Product) -> None:
     label = f"Value, {elements.escape(product.currency)}" if product.currency else "Value, currency unknown"
     amount = functools.partial(wording.amount, currency=product.currency)
     if is_listed(product):
-        st.selectbox(label, denominations, key=f"value_{product.id}", format_func=amount)
+        st.selectbox(label, denominations, key=f"value_{product.id}", persist_state="page", format_func=amount)
         return
     low, high = (denominations[0] / 100, denominations[-1] / 100) if denominations else (0.01, 10_000.0)
     st.session_state.setdefault(f"value_{product.id}", value_text(product, min(max(low, USUAL_VALUE), high)))
-    st.text_input(label, key=f"value_{product.id}")
+    st.text_input(label, key=f"value_{product.id}", persist_state="page")
 
 
 def draw_texts(fields: dict[str, tuple[str, str]], places: Places, *, width: int = 220) -> None:
@@ -269,12 +276,14 @@ def draw_address(catalogue: Catalog, places: Places) -> None:
     with left:
         if methods:
             label_of = methods.__getitem__
-            st.selectbox("Shipping method", list(methods), key="ShippingMethodId", format_func=label_of)
+            st.selectbox(
+                "Shipping method", list(methods), key="ShippingMethodId", persist_state="page", format_func=label_of
+            )
         else:
-            st.text_input("Shipping method ID", key="ShippingMethodId")
+            st.text_input("Shipping method ID", key="ShippingMethodId", persist_state="page")
         places["ShippingMethodId"] = st.container()
     with right:
-        st.selectbox("Carrier", list(carriers), key="CarrierId", format_func=carriers.__getitem__)
+        st.selectbox("Carrier", list(carriers), key="CarrierId", persist_state="page", format_func=carriers.__getitem__)
         places["CarrierId"] = st.container()
     draw_texts(POSTAL, places, width=190)
 
@@ -299,14 +308,16 @@ def draw_personalization(kind: str, places: Places) -> None:
     with st.expander("Reference and message", key="more_of_line", on_change="rerun"):
         left, right = st.columns(2)
         with left:
-            st.text_input("Reference (ExternalId)", key="external_id")
+            st.text_input("Reference (ExternalId)", key="external_id", persist_state="page")
             places["ExternalId"] = st.container()
         with right:
             if kind == OrderType.DIGITAL:
-                st.datetime_input("Deliver at, UTC (leave empty for now)", value=None, key="delivery_date")
+                st.datetime_input(
+                    "Deliver at, UTC (leave empty for now)", value=None, key="delivery_date", persist_state="page"
+                )
             places["DeliveryDate"] = st.container()
         draw_texts(GREETING, places, width=180)
-        st.text_area("Message", key="message", height=90)
+        st.text_area("Message", key="message", height=90, persist_state="page")
         places["Message"] = st.container()
 
 

@@ -73,11 +73,14 @@ def clear() -> None:
 
 
 def bind(name: str, current: Any) -> dict[str, Any]:
-    """Key and callback of the widget for this part of the filter; shows what the address says."""
+    """Key and callback of the widget for this part of the filter; shows what the address says.
+
+    `persist_state`: also where the browser shows the widget anew, as a run was cut short.
+    """
     key = f"filter_{name}"
     if key not in st.session_state or st.session_state[key] != current:
         st.session_state[key] = current  # only then: what is half typed would be lost
-    return {"key": key, "on_change": _take_over, "args": (name,)}
+    return {"key": key, "on_change": _take_over, "args": (name,), "persist_state": "page"}
 
 
 def _take_over(name: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from histories import History
 from sqlalchemy import select
 from streamlit.elements.lib import policies
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
@@ -521,3 +522,14 @@ def test_an_order_of_two_currencies_is_reviewed_as_that(visit: Visit, database: 
     expiry.expire()
     row = visit("orders").dataframe[0].value.iloc[0]
     assert row["value"] == "10.00 CAD and 5,000 JPY and 10.00 USD"
+
+
+def test_a_browser_that_lost_the_form_is_shown_what_was_entered_and_not_empty_fields(visit: Visit) -> None:
+    app = visit("new_order")
+    app.text_input(key="quantity").set_value("3").run()
+    app.text_input(key="external_id").set_value("R-1").run()
+    app.text_area(key="message").set_value("Thanks").run()
+    app._run(WidgetStates())  # it sends none of the fields, as it has just begun to show them
+    for field in (app.text_input(key="quantity"), app.text_input(key="external_id"), app.text_area(key="message")):
+        assert (field.value, field.proto.set_value, field.proto.value) == (field.value, True, field.value)
+    assert app.text_input(key="quantity").value == "3"

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from finished import times_of
 from histories import History
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.testing.v1 import AppTest
 
 import actors
@@ -401,3 +402,13 @@ def test_an_address_that_cannot_be_used_whole_lets_nobody_select_all_that_match(
     button = app.button(key="select_all")
     assert (button.disabled, button.help) == (True, orders_selection.WIDER)
     assert "acknowledge_selected" not in [each.key for each in app.button]
+
+
+def test_a_browser_that_lost_the_filters_is_shown_those_of_the_address(visit: Visit, history: History) -> None:
+    history.place("A-1")
+    app = visit("orders", q="A-1", sort="value")
+    app.run()
+    app._run(WidgetStates())  # it sends none of the fields, as it has just begun to show them
+    text, sorting = app.text_input(key="filter_q").proto, app.selectbox(key="filter_sort").proto
+    assert (text.set_value, text.value) == (True, "A-1")
+    assert (sorting.set_value, sorting.raw_value) == (True, "Sort: Value")
