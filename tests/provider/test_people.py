@@ -14,6 +14,7 @@ NUMBER = "+1 (555) 010-0123"
         "(555) 010 0123", "tel:+1-555-010-0123",
         "\uff0b\uff11\uff15\uff15\uff15\uff10\uff11\uff10\uff10\uff11\uff12\uff13",
         "+1\u00a0555\u2011010\u20110123", "+1/555/010/0123",
+        "sms:+15550100123", "Tel. +1 555 010 0123", "Mobile: 555-010-0123", "WhatsApp +1 555 010 0123", "+15550100123;",
     ],
 )  # fmt: skip
 def test_a_number_is_the_same_with_any_signs_and_prefix(other: str) -> None:
@@ -42,6 +43,13 @@ def test_a_number_without_its_country_may_be_another() -> None:
         ("Ann@Example.COM.", " ann@example.com"),
         ("ann@m\u00fcnchen.example", "ANN@XN--MNCHEN-3YA.example"),
         ("Ann Lee <ann@example.com>", "mailto:ann@example.com"),
+        ("ann@example.com;", "(ann@example.com)"),
+        ("'ann@example.com'", "SMTP:ann@example.com"),
+        ("e-mail: ann@example.com", "mailto:ann@example.com?subject=Hello"),
+        ("ann@example\u3002com", "ann&#64;example.com"),
+        ("Pat O\u00b4Brien", "pat o'brien"),
+        ("Pat O&#39;Brien", "Pat O'Brien"),
+        ("M&uuml;ller", "M\u00fcller"),
     ],
 )
 def test_spellings_of_the_same_are_the_same(one: str, other: str) -> None:
@@ -58,6 +66,14 @@ def test_spellings_of_the_same_are_the_same(one: str, other: str) -> None:
         ("Max M\u00fcller", "Max Mueller"),
         ("Ann M. Lee", "Ann Lee"),
         ("Lee Ann", "Ann Lee"),
+        ("Pat O Brien", "Pat O'Brien"),
+        ("JeanLuc Picard", "Jean-Luc Picard"),
+        ("\u674e\u5c0f\u9f99", "\u674e \u5c0f\u9f99"),
+        (
+            "\u0646\u0648\u0631 \u0645\u062d\u0645\u062f",
+            "\u0646\u064f\u0648\u0631 \u0645\u064f\u062d\u064e\u0645\u064e\u0651\u062f",
+        ),
+        ("+49 030 1234567", "+49 30 1234567"),
     ],
 )
 def test_what_may_be_somebody_else_is_not_the_same(one: str, other: str) -> None:

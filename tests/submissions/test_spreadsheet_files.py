@@ -101,6 +101,9 @@ def test_an_amount_in_quotes_is_read_where_commas_part_the_cells(cell: str, mino
         ("10,00 €", "holds a currency"),
         ("EUR 10", "holds a currency"),
         ("10 kr", "holds a currency"),
+        ("kr 10", "holds a currency"),
+        ("10 usd", "holds a currency"),
+        ("10 K\u010d", "holds a currency"),
         ("1.00.000", "must be an amount"),
         ("1,00,000.00", "must be an amount"),
         ("10-", "must be an amount"),
@@ -154,6 +157,17 @@ def test_a_quantity_is_asked_about_as_an_amount_is(cell: str) -> None:
         *("#N/A", "#REF!", "#NV", "=A1", "=CONCAT(A1;B1)", "nan", "NULL", "None"),
         *("A\u200b1", "A-1\u200b", "\ufeffA-1", "A\u00a01", "A\u00ad1", "\u202eA-1", "A\u2060-1", "A\ufffd1"),
         "123456789012345000",
+        *("1.23E17", "1.23457 E+17", "1.23457x10^17", '"1,2E5"', "1.234.567", "1'234'567", '"12,34,567"'),
+        *(
+            "#\u00a1REF!",
+            "#\u00bfNOMBRE?",
+            "#VALORE!",
+            "#WAARDE!",
+            "#ADR!",
+            "#N/B",
+            "#\u0421\u0421\u042b\u041b\u041a\u0410!",
+        ),
+        *("(blank)", "(leer)", "[object Object]", "\\N", "nil", "ditto", "TRUE", "FALSCH"),
     ],
 )
 def test_a_po_number_that_a_spreadsheet_can_have_altered_is_refused(text: str) -> None:
@@ -178,6 +192,12 @@ def test_a_po_number_that_a_spreadsheet_can_have_altered_is_refused(text: str) -
 )
 def test_a_po_number_that_shows_no_such_sign_is_taken(text: str) -> None:
     assert po_numbers(text) == []
+
+
+def test_a_zero_among_other_po_numbers_is_a_reference_to_an_empty_cell() -> None:
+    [problem] = po_numbers("A-1", "0", "A-2", "0")
+    assert problem.startswith("rows 3, 5, PONumber: is zero, as a spreadsheet makes of a reference to an empty cell")
+    assert po_numbers("0", "1", "2") == []
 
 
 def test_po_numbers_that_one_exponent_stands_for_are_named_row_by_row() -> None:

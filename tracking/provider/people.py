@@ -5,6 +5,7 @@ write one telephone number, a domain in its letters or in punycode. What may be 
 without its country, a letter without its accent) is never decided here: `may_be_same` says so, for a person to decide.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,10 @@ from typing import Any
 LONGEST_KEY = 4000
 _PHONE = re.compile(r"[\d\s()./+\u00b7\u2022\u2010-\u2015-]+")
 _NAMED_ADDRESS = re.compile(r"[^<>]*<\s*([^<>\s]+@[^<>\s]+)\s*>")
+# Accents that stand alone, and so for an apostrophe: composed they would become a space and a mark.
+_SPACED_ACCENTS = str.maketrans(dict.fromkeys("\u00b4\u0384\u1fbd\u1fbf\u1ffd\u1ffe", "'"))
 _APOSTROPHES = re.compile("['`\u00b4\u2018\u2019\u02bc\u2032]")
+_POINTS = re.compile("[\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]")  # vowels of Hebrew and Arabic
 _WITHOUT_MARKS = str.maketrans(
     {
         "\u00f8": "o",
@@ -30,6 +34,11 @@ _WITHOUT_MARKS = str.maketrans(
 )
 _SPELT_OUT = str.maketrans({"\u00e4": "ae", "\u00f6": "oe", "\u00fc": "ue", "\u00f8": "oe", "\u00e5": "aa"})
 _DOTS_MEAN_NOTHING = {"gmail.com": "gmail.com", "googlemail.com": "gmail.com"}
+_EMAIL_LABEL = re.compile(r"(?:mailto|smtp|e-?mail):\s*", re.IGNORECASE)
+_PHONE_LABEL = re.compile(
+    r"(?:tel|telephone|phone|mobile|mob|cell|sms|whatsapp)(?:\b[.:]*|[.:]+)\s*(?=[+(\d])", re.IGNORECASE
+)
+_BRACKETS = {"(": ")", "[": "]", "'": "'", "\u2018": "\u2019"}
 _ADDRESS_LINES = ("addressline1", "addressline2", "addressline3", "city", "state", "zip", "country")
 _STREET_WORDS = {
     "street": "st", "strasse": "str", "avenue": "ave", "av": "ave", "road": "rd", "lane": "ln", "drive": "dr",
@@ -51,7 +60,9 @@ class Spelling:
 def clean(text: str) -> str:
     """The text in one Unicode form, of one width, with single spaces and without invisible characters."""
     # Letters only: a joiner within a name is invisible, and copied from elsewhere more often than typed.
-    composed = unicodedata.normalize("NFKC", text)
+    if "&" in text and ";" in text:
+        text = html.unescape(text)  # a name as it stood on a web page
+    composed = unicodedata.normalize("NFKC", text.translate(_SPACED_ACCENTS))
     visible = composed if composed.isascii() else "".join(c for c in composed if unicodedata.category(c) != "Cf")
     return " ".join(visible.split())
 
@@ -73,7 +84,8 @@ def without_marks(text: str) -> str:
     for letter in unicodedata.normalize("NFD", text):
         if not ("\u0300" <= letter <= "\u036f" and letters and _has_bare_form(letters[-1])):
             letters.append(letter)
-    return unicodedata.normalize("NFC", "".join(letters)).translate(_WITHOUT_MARKS)
+    bare = "".join(letter for letter in letters if not _POINTS.match(letter))
+    return unicodedata.normalize("NFC", bare).translate(_WITHOUT_MARKS)
 
 
 def _has_bare_form(letter: str) -> bool:
@@ -114,11 +126,17 @@ def may_be_same(one: str, other: str) -> str | None:
             return "the same e-mail address but for a tag, a dot or an accent"
         case "phone":
             short, long = sorted((*map(str, first.loose), *map(str, second.loose)), key=len)
-            if len(short) >= 7 and long.endswith(short):
+            if (len(short) >= 7 and long.endswith(short)) or (len(short) > 9 and long[-9:] == short[-9:]):
                 return "the same telephone number but for its country or area"
-        case "name" if any(_share(a, b) for a in first.loose for b in second.loose):
+        case "name" if any(_share(a, b) for a in first.loose for b in second.loose) or _run_together(first, second):
             return "the same name but for its order, an accent or a further name"
     return None
+
+
+def _run_together(one: Spelling, other: Spelling) -> bool:
+    """Whether the names are the same but for where their words part, as of O Brien or Jean Luc."""
+    whole = [{variant.replace(" ", "") for form in each.forms for variant in variants(form)} for each in (one, other)]
+    return bool((whole[0] & whole[1]) - {""})
 
 
 def _share(one: Iterable[str], other: Iterable[str]) -> bool:
@@ -129,14 +147,17 @@ def _share(one: Iterable[str], other: Iterable[str]) -> bool:
 
 
 def _email(text: str) -> str | None:
-    text = clean(text)
-    text = text[7:] if text[:7].lower() == "mailto:" else text
+    text = clean(text).rstrip(",;")
+    if label := _EMAIL_LABEL.match(text):
+        text = text[label.end() :].partition("?")[0]
     if match := _NAMED_ADDRESS.fullmatch(text):
         text = match[1]
+    elif text[:1] in _BRACKETS and text.endswith(_BRACKETS[text[0]]):
+        text = text[1:-1]
     local, at, domain = text.rpartition("@")
     if not (at and local and domain) or " " in text:
         return None
-    labels = (_label(label) for label in domain.rstrip(".").split("."))
+    labels = (_label(label) for label in domain.replace("\u3002", ".").rstrip(".").split("."))
     return fold(local.strip('"')) + "@" + ".".join(labels)
 
 
@@ -165,8 +186,9 @@ def _digits(text: str) -> str:
 
 def _phone(text: str) -> str | None:
     """The number with its country where that is known, +15550100123; ten digits without one are of North America."""
-    text = clean(text)
-    text = text[4:].strip() if text[:4].lower() == "tel:" else text
+    text = clean(text).rstrip(",;")
+    if label := _PHONE_LABEL.match(text):
+        text = text[label.end() :]
     if not _PHONE.fullmatch(text):
         return None
     international = text.lstrip(" (").startswith("+")

@@ -18,6 +18,8 @@ _NO_TOP_LABEL = dict.fromkeys(("con", "cmo", "ocm", "comm", "cpm", "vom", "xom",
     **dict.fromkeys(("nte", "ner", "nett"), "net"),
     **dict.fromkeys(("ogr", "rog", "orgg"), "org"),
 }
+_LOST_OR_MASKED = re.compile(r"[\w.+-]*[?*][\w.+?*-]*")  # where no other sign shows that somebody means it
+_WITHIN_A_NETWORK = frozenset({"local", "localhost", "localdomain", "lan", "internal", "intranet", "corp", "invalid"})
 _EMAIL = "must be an e-mail address, such as name@example.com"
 _TELEPHONE = re.compile(r"\+? ?(?:[0-9]+|\([0-9]{1,5}\)[0-9]*)(?:[ ./-]{1,3}[0-9]+|[ ./-]{0,3}\([0-9]{1,5}\)[0-9]*)*")
 _SHORTENED = re.compile(r"[0-9]+(?:[.,][0-9]*)?E[+-]?[0-9]+|[0-9]+[.,]0", re.IGNORECASE)
@@ -37,14 +39,23 @@ _COUNTRIES = re.compile(
     "M[ACDEFGHKLMNOPQRSTUVWXYZ]|N[ACEFGILOPRUZ]|OM|P[AEFGHKLMNRSTWY]|QA|R[EOSUW]|S[ABCDEGHIJKLMNORSTVXYZ]|"
     "T[CDFGHJKLMNORTVWZ]|U[AGMSYZ]|V[ACEGINU]|W[FS]|XK|Y[ET]|Z[AMW]"
 )
-_FIVE, _FOUR = re.compile("[0-9]{5}"), re.compile("[0-9]{4}")
+# How many digits a code has, with what it is parted by, where a spreadsheet would take zeros in front away.
+_DIGITS: Mapping[int, str] = {
+    4: "AT AU BE BG CH CY DK HU LI LU LV NO NZ PH SI TN ZA",
+    5: "CZ DE EE ES FI FR GR HR IT KR LT MX MY PL SA SE SK TR UA",
+    6: "CN RO SG",
+    7: "IL JP PT",
+    8: "BR",
+}
+_IN_WORDS = {4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
+_DIGITS_OF = {country_code: digits for digits, codes in _DIGITS.items() for country_code in codes.split()}
+# As they are written at home: LV-1010, LT-01001, SI 1000, 5 or 7 digits of an older and a newer form.
+_WITH_COUNTRY = frozenset({"LV", "LT", "SI", "LU", "CZ", "SK", "SE", "GR", "HR", "FI"})
+_TWO_FORMS: Mapping[str, frozenset[int]] = {"IL": frozenset({5, 7}), "PT": frozenset({4, 7}), "SA": frozenset({5, 9})}
 _ZIP = re.compile("(?!00000)[0-9]{5}(?:[- ]?[0-9]{4})?")
-_POSTAL_CODES: Mapping[str, re.Pattern[str]] = (
-    dict.fromkeys(("US", "PR", "GU", "VI", "AS", "MP"), _ZIP)
-    | dict.fromkeys(("DE", "FR", "ES", "IT", "MX", "FI"), _FIVE)
-    | dict.fromkeys(("AT", "AU", "BE", "CH", "DK", "LU", "NO", "NZ"), _FOUR)
-    | {"CA": re.compile("[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]", re.IGNORECASE)}
-)
+_POSTAL_CODES: Mapping[str, re.Pattern[str]] = dict.fromkeys(("US", "PR", "GU", "VI", "AS", "MP"), _ZIP) | {
+    "CA": re.compile("[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]", re.IGNORECASE)
+}
 
 
 def email(text: str) -> str:
@@ -59,9 +70,28 @@ def email(text: str) -> str:
     local, _, domain = text.rpartition("@")
     if not _LOCAL.fullmatch(_in_ascii(local)) or len(local) > 64 or not _is_domain(domain):
         raise Unfit(_EMAIL)
+    if problem := _beyond_reach(local, domain):
+        raise Unfit(problem)
     if meant := _NO_TOP_LABEL.get(ending := domain.rpartition(".")[2].lower()):
         raise Unfit(f"ends in .{ending}, as no address does; did you mean .{meant}?")
     return text
+
+
+def _beyond_reach(local: str, domain: str) -> str | None:
+    """Why no mail comes there although it is written as an address."""
+    if _LOST_OR_MASKED.fullmatch(local):
+        return "holds ? or * where a letter was lost or masked: write the address itself"
+    if domain.rpartition(".")[2].lower() in _WITHIN_A_NETWORK:
+        return "is an address within a network, where no mail from outside arrives"
+    if any(_mixes_alphabets(label) for label in (*local.split("."), *domain.split("."))):
+        return "holds letters of two alphabets that look alike: retype it"
+    return None
+
+
+def _mixes_alphabets(label: str) -> bool:
+    """Whether Latin letters stand beside Cyrillic or Greek ones, as no domain is given out and nobody types."""
+    names = {unicodedata.name(letter, "").split(" ")[0] for letter in label if letter.isalpha()}
+    return not label.isascii() and "LATIN" in names and bool(names & {"CYRILLIC", "GREEK"})
 
 
 def _in_ascii(text: str) -> str:
@@ -148,11 +178,20 @@ def postal_code(text: str, country_code: str | None) -> str:
         raise Unfit(problem)
     if _SHORTENED.fullmatch(text):
         raise Unfit(f"was taken for a number by a spreadsheet: {_WITHOUT_ZEROS}")
+    if digits := _DIGITS_OF.get(country_code or ""):
+        return _of_digits(text, country_code or "", digits)
     pattern = _POSTAL_CODES.get(country_code or "")
     if pattern is None or pattern.fullmatch(text):
         return text
     if pattern is _ZIP:
         raise Unfit(f"must be five digits, such as 01234, or nine, such as 01234-0001; {_WITHOUT_ZEROS}")
-    if country_code == "CA":
-        raise Unfit("must be a postal code of Canada, such as K1A 0B1")
-    raise Unfit(f"must have {'five' if pattern is _FIVE else 'four'} digits in {country_code}; {_WITHOUT_ZEROS}")
+    raise Unfit("must be a postal code of Canada, such as K1A 0B1")
+
+
+def _of_digits(text: str, country_code: str, digits: int) -> str:
+    """The postal code of so many digits, which a space or a dash may part."""
+    bare = re.sub(rf"^{country_code}[- ]?", "", text, flags=re.IGNORECASE) if country_code in _WITH_COUNTRY else text
+    plain = re.sub(r"(?<=[0-9])[- ](?=[0-9])", "", bare)
+    if re.fullmatch("[0-9]+", plain) and len(plain) in _TWO_FORMS.get(country_code, {digits}):
+        return text
+    raise Unfit(f"must have {_IN_WORDS[digits]} digits in {country_code}; {_WITHOUT_ZEROS}")

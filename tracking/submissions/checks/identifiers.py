@@ -11,10 +11,26 @@ from collections.abc import Iterable, Mapping
 from tracking.submissions.checks.texts import Unfit, lost_letter, spreadsheet_error, unseen_character
 
 _ADVICE = "take it from where it came from into a column formatted as text, and save the file again"
-_EXPONENT = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?E[+-][0-9]{1,3}", re.IGNORECASE)
-_EMPTY = frozenset({"nan", "nat", "null", "none", "undefined", "n/a", "<na>", "(null)", "[null]"})
+# Without a sign an exponent behind digits alone, 12E4, may be the identifier itself.
+_EXPONENT = re.compile(
+    r"[+-]?[0-9]+(?:[.,][0-9]*)? ?E[+-][0-9]{1,3}|[+-]?[0-9]+[.,][0-9]+ ?(?:E|[x\u00d7*] ?10\^)[0-9]{1,3}",
+    re.IGNORECASE,
+)
+_EMPTY = frozenset(
+    {"nan", "nat", "null", "nil", "none", "undefined", "n/a", "<na>", "<null>", "(null)", "[null]", "\\n"}
+)
+# Of pivot tables and of whoever writes a list, and what a formula makes of an empty cell or of a comparison.
+_NO_NUMBER = frozenset(
+    {
+        *("(blank)", "(leer)", "(vide)", "(en blanco)", "(vuoto)", "(vazio)", "(leeg)", "[object object]"),
+        *("ditto", "dito", "idem", "true", "false", "wahr", "falsch", "vrai", "faux", "verdadero", "falso", "vero"),
+    }
+)
 _WHOLE_WITH_DECIMALS = re.compile(r"[0-9]+[.,]0+")
-_THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.0+)?")
+_THOUSANDS = re.compile(
+    r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.0+)?|[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,0+)?|[0-9]{1,3}(?:['\u2019][0-9]{3})+(?:\.0+)?"
+    r"|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?:\.0+)?"
+)
 # The months as spreadsheets shorten them in English, German, French, Spanish, Italian, Dutch and Portuguese.
 _MONTH = (
     "jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|jän|m[äa]r|mrz|märz|mai|juni?|juli?|okt|dez|janv|févr|fév|"
@@ -75,6 +91,8 @@ def po_number(text: str) -> str:
         raise Unfit(problem)
     if text and not any(map(str.isalnum, text)):
         raise Unfit("holds no letter and no digit: fill it in, or leave it empty")
+    if text.casefold() in _NO_NUMBER:
+        raise Unfit("is a word for something that is not here, or what a formula comes to: write the PONumber itself")
     return text
 
 
@@ -107,13 +125,17 @@ def _as_read(text: str) -> str:
 
 
 def lost_digits(texts: Iterable[str]) -> dict[str, str]:
-    """What is wrong with PONumbers whose zeros in front, or digits after the fifteenth, a spreadsheet took."""
+    """What is wrong with PONumbers of which a spreadsheet took zeros in front, digits after the fifteenth, or all."""
+    texts = list(texts)
     numbers = [text for text in texts if text.isascii() and text.isdigit()]
     long = [text for text in numbers if len(text) > _DIGITS_OF_A_SPREADSHEET]
     cut = [text for text in long if not text[_DIGITS_OF_A_SPREADSHEET:].strip("0")]
     words = f"has zeros from the sixteenth digit on, as of a spreadsheet, which keeps fifteen: {_ADVICE}"
     # One with other digits there shows that the column was kept as text.
-    problems = dict.fromkeys(cut if len(cut) == len(long) else (), words)
+    nothing = "is zero, as a spreadsheet makes of a reference to an empty cell: write the PONumber itself"
+    # In a column of numbers it may be the first of them.
+    zero = dict.fromkeys(["0"] if "0" in numbers and len(numbers) < len(texts) else (), nothing)
+    problems = zero | dict.fromkeys(cut if len(cut) == len(long) else (), words)
     widths = {len(text) for text in numbers if text.startswith("0")}
     short = [text for text in numbers if len(widths) == 1 and len(text) < min(widths)]
     return problems | dict.fromkeys(

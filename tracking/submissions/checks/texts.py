@@ -7,10 +7,14 @@ import html
 import re
 import unicodedata
 
-# In English, German, French and Spanish; Err:502 is of LibreOffice, ### stands where a column is too narrow.
+# In the languages of Europe; Err:502 is of LibreOffice, ### stands where a column is too narrow.
 _ERROR = re.compile(
-    "#(?:n/?[ad]|nv|(?:null?|value|valeur|wert|valor|ref|bezug|num|nombre|numero|zahl|spill|überlauf|calc|kalk|error|field"
-    "|blocked|connect|busy|unknown)!|(?:name|nom|nombre)[?]|div/0!|getting_data)|#{2,}|err:[0-9]{3}",
+    "#(?:n/?[adb]|nv|i/t|н/д|yok|brak|puuttuu|hiányzik|není_k_dispozici|getting_data)!?|#{2,}|err:[0-9]{3}"
+    "|#[¡¿]?(?:null?|nulo|nullo|leeg|zero|пусто|value|valeur|wert|valor|valore|waarde|värdefel|værdi|verdi|arvo|hodnota|arg"
+    "|değer|érték|знач|ref|bezug|rif|verw|adr|referens|reference|viittaus|odkaz|başv|hiv|ссылка|num|núm|nombre|numero|zahl"
+    "|getal|liczba|ogiltigt|luku|číslo|sayi|szám|число|name|nom|nome|naam|nazwa|namn|navn|nimi|název|ad|név|имя|spill"
+    "|überlauf|desbordamiento|propagation|espansione|calc|kalk|calcul|error|field|campo|blocked|connect|busy|unknown"
+    "|saknas|skärning|(?:div|deel|sayi|dziel|division|jako|dělení|дел)/0|div/0)[!?]",
     re.IGNORECASE,
 )
 # What a spreadsheet runs: a sign, and then what a formula can begin with. A smile begins with the sign too.
