@@ -2,6 +2,7 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from tracking.app.backend import Backend
 from tracking.app.web.address_check import callback_bases
 from tracking.errors import NotSent, SettingsError, StoreBusy, explain
 from tracking.forecasting.planner import PlanningContext
+from tracking.polling.learner import Learner
 from tracking.provider.call_log import CallLog
 from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.settings.loading import load
@@ -396,6 +398,35 @@ def test_an_end_gives_up_what_the_process_held_and_nothing_else(
     with store.read() as connection:  # what had gathered in memory
         stored = {key: facts.get_fact(connection, key) for key in (FactKey.FINDINGS, FactKey.REFUSALS)}
     assert all(stored.values()), stored
+
+
+def test_nothing_is_sent_before_the_forecasts_by_which_it_will_be_late_are_loaded(
+    make: Make, store: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted, load = threading.Event(), Learner._load
+    too_soon = list[bool]()
+
+    def loading(learner: Learner) -> None:
+        too_soon.append(posted.wait(0.3))
+        load(learner)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        posted.set()
+        return httpx.Response(500)
+
+    monkeypatch.setattr(Learner, "_load", loading)
+    asked = request("po-1")
+    store.write(lambda connection: ingest.place(connection, asked, source="form", actor=None, now=clock.now))
+    backend = make(Role.SENDER)
+    backend.transport = httpx.MockTransport(answer)
+
+    async def run() -> None:
+        async with backend.lifespan(None):
+            await asyncio.to_thread(posted.wait, 10)
+
+    asyncio.run(run())
+    assert posted.is_set()
+    assert too_soon[0] is False
 
 
 def test_calls_of_orders_that_an_earlier_version_sent_are_known_by_their_address(

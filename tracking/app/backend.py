@@ -247,7 +247,7 @@ class Backend:
         if Role.SENDER in roles:
             sender = Sender(*parts, address=self.callback_address, wake=self._wake, **leasing)
             sending = SendLoop(sender, self._heartbeat, self.clock, timeout)
-            loops.append(self._send(sending, Reconciler(self.database, discovery, sender, self.clock)))
+            loops.append(self._send(sending, Reconciler(self.database, discovery, sender, self.clock), learner))
         return loops
 
     def _make_demonstration(self, embedded: EmbeddedSandbox, sandbox: "Sandbox") -> Demonstration | None:
@@ -284,9 +284,13 @@ class Backend:
         await learner.wait_loaded()
         await polling.run()
 
-    async def _send(self, sending: SendLoop, reconciler: Reconciler) -> None:
-        """Send and deliver, once the reconciler has found out whether the store was restored from a backup."""
+    async def _send(self, sending: SendLoop, reconciler: Reconciler, learner: Learner) -> None:
+        """Send and deliver, once it is known whether the store was restored from a backup and forecasts are loaded.
+
+        By these it is set from when on an order that the provider takes will be late.
+        """
         await self._wait_prepared()
+        await learner.wait_loaded()
         await reconciler.detect_restore()
         async with asyncio.TaskGroup() as group:
             group.create_task(sending.run())
