@@ -285,7 +285,9 @@ def measure(folder: Path, seconds: float, rate: int) -> int:
     wrong = shortcomings(stretches, said)
     wrong += [f"{kept} refusals kept"] if kept > most_kept else []
     wrong += [f"grown by {grown} MB"] if grown > MOST_GROWTH else []
-    return told(stretches, seconds, f"{kept} refusals kept; {before} MB + {grown} MB", wrong)
+    return told(
+        stretches, seconds, f"{kept} refusals kept; {before} MB of memory before, {grown} MB more afterwards", wrong
+    )
 
 
 def shortcomings(stretches: list[tuple[Figures, int, float]], said: str) -> list[str]:
@@ -308,12 +310,12 @@ def told(stretches: list[tuple[Figures, int, float]], seconds: float, traces: st
         print(
             f"{name}: {len(figures.genuine)} genuine calls, {figures.lost.total()} lost, p50 {middle:.1f} ms,"
             f" p99 {late:.1f} ms; {figures.refused.total() / seconds:,.0f} hostile calls a second refused,"
-            f" {figures.broken} broken off; {looked} looks; the worker's processor {spent / seconds:.0%}"
+            f" {figures.broken} broken off; {looked} polls; the worker's processor {spent / seconds:.0%}"
         )
     (_, idle, _), (figures, flooded, _) = stretches
     print(
         f"flood: genuine p99 {percentile(figures.genuine, 0.99) * 1000:.1f} ms, {figures.lost.total()} lost;"
-        f" looks x{flooded / max(idle, 1):.2f} of idle; {traces}"
+        f" polls {flooded / max(idle, 1):.2f} times those of idle; {traces}"
         f"{' FALLS SHORT: ' + '; '.join(wrong) if wrong else ''}"
     )
     return 1 if wrong else 0

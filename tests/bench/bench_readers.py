@@ -119,20 +119,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Callbacks beside a reader, with each driver of SQLite.")
     parser.add_argument("--seconds", type=float, default=8, help="length of each stretch")
     asked = parser.parse_args()
-    ratios: list[float] = []
+    ratios: dict[str, float] = {}
     prefixes = ["", STANDARD] if driver.NAME == "pysqlite3" else [""]
     for number, prefix in enumerate(prefixes):
         with tempfile.TemporaryDirectory(prefix="tracking-readers-") as folder:
             alone, beside, store = measure(Path(folder) / str(number), prefix, asked.seconds)
         middle = [statistics.median(each) * 1000 for each in (alone, beside)]
         late = [percentile(each, 0.99) * 1000 for each in (alone, beside)]
-        ratios.append(middle[1] / middle[0])
         how = f"{store['driver']} {store['sqlite_version']}, {store['journal_mode']}"
+        ratios[how] = middle[1] / middle[0]
         waits = (f"p50 {each:.1f} ms, p99 {last:.1f} ms" for each, last in zip(middle, late, strict=True))
-        print(f"{how}: callbacks alone {next(waits)}; beside a reader {next(waits)}")
-    fine = ratios[0] <= MOST or not journal.keeps_wal()
-    said = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"readers: p50 beside a reader, times that alone: {said}{'' if fine else ' FALLS SHORT'}")
+        print(f"{how}: webhooks alone {next(waits)}; beside a reader {next(waits)}")
+    fine = next(iter(ratios.values())) <= MOST or not journal.keeps_wal()
+    said = ", ".join(f"{ratio:.2f} ({how})" for how, ratio in ratios.items())
+    allowed = f"; {MOST:g} allowed with a write-ahead log"
+    print(f"readers: webhooks' p50 beside a reader, times that alone: {said}{allowed}{'' if fine else ' FALLS SHORT'}")
     return 0 if fine else 1
 
 

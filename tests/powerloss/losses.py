@@ -167,10 +167,11 @@ class Figures:
         return (self.lost + self.damaged == 0) == self.durability.ours
 
     def __str__(self) -> str:
+        must = "must lose nothing" if self.durability.ours else "a wrong setting, must be seen to lose"
         return (
             f"{'ok ' if self.holds else 'BAD'} {self.durability.name:<32} {self.cuts:5d} power losses, "
             f"{self.lost:4d} with a loss ({self.rows} of {self.acknowledged} acknowledged), "
-            f"{self.damaged:4d} with damage {self.seconds:6.1f} s"
+            f"{self.damaged:4d} with damage {self.seconds:6.1f} s: {must}"
         )
 
 
@@ -241,7 +242,7 @@ def _verdict(done: Sequence[Figures]) -> str:
     return (
         f"{sum(found.cuts for found in done)} power losses; ours: {sum(found.cuts for found in ours)}, "
         f"{sum(found.lost for found in ours)} with a loss, {sum(found.damaged for found in ours)} with damage; "
-        f"planted (loss/damage): {told or 'none'}"
+        f"wrong settings, which must be seen to lose (with a loss/with damage): {told or 'none'}"
         f"{'' if all(found.holds for found in done) else ' FALLS SHORT'}"
     )
 
