@@ -123,3 +123,24 @@ def test_a_call_whose_answer_could_not_be_used_has_failed_whatever_its_status(st
     record(store, *({"outcome": outcome, "status": status} for outcome, status in outcomes.items()))
     failed = activity.provider_calls(store, failed=True)["outcome"].tolist()
     assert sorted(failed) == ["not found", "not sent", "unknown", "unreadable"]
+
+
+def test_the_polls_of_an_order_that_is_complete_there_alone_are_those_that_could_prove_it(
+    history: History, store: Database
+) -> None:
+    number = history.place("A-1")
+    history.accept("A-1")
+    history.wait(minutes=1)
+    history.look("A-1", "Pending")
+    assert last_poll(store, number, history) == "Last of 1 poll, 0 s ago: Pending."
+    without_claims = history.snapshot("A-1", "Pending").lines
+    for via in ("order", "list"):
+        history.wait(minutes=1)
+        history.see("A-1", Polled(history.snapshot("A-1", "Completed", without_claims), via=via))
+    assert last_poll(store, number, history) == "Last of 2 polls that could prove it, 1 min ago: Completed."
+
+
+def last_poll(store: Database, order_id: int, history: History) -> str:
+    """What the order's page says of its last poll."""
+    [text] = [piece for piece in verdicts.order_view(store, order_id, history.at).evidence if "Last of" in piece]
+    return text

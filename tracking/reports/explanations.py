@@ -255,12 +255,22 @@ def _state_sentences(row: RowMapping, expected: Expectation | None, now: datetim
     return sentences
 
 
+def last_poll_text(row: RowMapping, now: datetime) -> str:
+    """How many polls there were and how long ago the last was, without a stop; of an order that was polled.
+
+    Of one that is complete at the provider alone it counts the polls that could prove that: a page of the list, which
+    may leave claim data out, is none of them, and stands in the timeline all the same.
+    """
+    polls, ago = count(row["looks"], "poll"), duration(now - row["last_look_at"])
+    could = " that could prove it" if row["provider_status"] == State.COMPLETED and is_open(row["state"]) else ""
+    return f"Last of {polls}{could}, {ago} ago"
+
+
 def _next_poll_sentences(row: RowMapping, price: float | None, heard: float, now: datetime) -> list[str]:
     """Word why the next poll is when it is; `price` is None where no poll of an open order is planned."""
     sentences = []
     if row["last_look_at"] is not None:
-        ago = duration(now - row["last_look_at"])
-        sentences.append(f"Last of {count(row['looks'], 'poll')}: {ago} ago.")
+        sentences.append(f"{last_poll_text(row, now)}.")
     if row["failures"]:
         sentences.append(f"{count(row['failures'], 'poll')} in a row got no answer, so the waits grow.")
     if row["next_look_at"] is None:

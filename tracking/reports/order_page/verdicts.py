@@ -32,6 +32,7 @@ from tracking.reports import amounts
 from tracking.reports.explanations import (
     Expectation,
     confirmation_text,
+    last_poll_text,
     late_limit_text,
     next_poll_text,
     order_expectation,
@@ -300,8 +301,7 @@ def _open_verdict(
         if expected.nine_in_ten_within is not None:
             verdict += f", {wording.latest(now + expected.nine_in_ten_within, now)} (90 %)"
     if row["last_look_at"]:
-        ago = duration(now - row["last_look_at"])
-        evidence.append(f"Last of {count(row['looks'], 'poll')}, {ago} ago: {order.provider_status or 'no status'}.")
+        evidence.append(f"{last_poll_text(row, now)}: {order.provider_status or 'no status'}.")
     if row["next_look_at"]:
         evidence.append(next_poll_text(row, now))
     return verdict + ".", evidence
