@@ -128,6 +128,19 @@ def test_an_amount_that_is_rounded_is_noted_and_no_other() -> None:
     assert notes == {f"LineItems[].{name} {what}" for name in ("Value", "Cost")}
 
 
+def test_an_amount_that_is_rounded_is_noted_wherever_it_stands() -> None:
+    notes: set[str] = set()
+    read_balance({"Available": 10.005, "Pending": "1.50"}, notes)
+    product = {"Id": "DINAR", "Denominations": [1.505, 10], "Cost": {"Fee": 0.125}, "CurrencyCode": "KWD"}
+    read_each([product], read_product, notes)
+    read_each([{"Id": "AIR", "Cost": "2.505"}], read_shipping_method, notes)
+    what = "has more than two decimals, and is stored as rounded to hundredths"
+    assert notes == {
+        *(f"{name} {what}" for name in ("Available", "Data[].Cost", "Data[].Cost.Fee")),
+        f"Data[].Denominations holds what {what}",
+    }
+
+
 def test_an_order_shows_its_lines_in_minor_units_and_the_providers_order() -> None:
     shown = read_order(order(line(Id="a", Cost="9.755"), line(Id="b", Value="12.50", Quantity="3"))).snapshot
     assert [(entry.number, entry.provider_line_id) for entry in shown.lines] == [(1, "a"), (2, "b")]

@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 MAX_DEPTH = 64
 MAX_KEY = 200  # characters of an id
 FINDINGS_AT_MOST = 50  # of one answer
+ROUNDED = "has more than two decimals, and is stored as rounded to hundredths"
 _LONGEST_INTEGER = 1000  # digits
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _YES = frozenset({"true", "1", "1.0", "yes", "y", "t", "on"})
@@ -260,7 +261,12 @@ class Fields:
         if folded in self._ambiguous:
             raise ValueError("stands there twice")
         value = self._values.get(folded)
-        return None if value is None else convert(value)
+        if value is None:
+            return None
+        converted = convert(value)
+        if convert is minor_of and decimal_of(value) * 100 != converted:
+            self.note(name, ROUNDED)
+        return converted
 
 
 def stripped_text(value: str | int) -> str:

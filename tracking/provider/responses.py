@@ -20,7 +20,7 @@ from typing import Any
 
 from tracking.errors import Problem, UnreadableAnswer
 from tracking.orders.model import LINE_STATUSES, PROVIDER_STATES, ClaimData, Line, OrderType, Snapshot, Unit, usual_case
-from tracking.provider.json_fields import Fields, digest_of, echoed_key_of, key_of, storable, text_of
+from tracking.provider.json_fields import ROUNDED, Fields, digest_of, echoed_key_of, key_of, storable, text_of
 from tracking.provider.masking import NEVER_STORED, scrub
 from tracking.provider.scalars.amounts import decimal_of, minor_of, type_name, whole_of
 
@@ -104,7 +104,6 @@ def _lines(order: Fields) -> tuple[list[tuple[Line, ClaimData]], str | None]:
 def _line(number: int, raw: Any, notes: set[str]) -> tuple[Line, ClaimData]:
     line = Fields(raw, f"LineItems[{number - 1}]", notes)
     claims = _claim_entries(line)
-    _note_rounding(line)
     # What the entries hold, sorted: their order means nothing.
     contents = json.dumps(sorted(text for text, _ in claims))
     parsed = Line(
@@ -121,15 +120,6 @@ def _line(number: int, raw: Any, notes: set[str]) -> tuple[Line, ClaimData]:
         claim_digest=hashlib.sha256(contents.encode()).hexdigest()[:16] if claims else None,
     )
     return parsed, ClaimData(tuple(unit for _, unit in claims))
-
-
-def _note_rounding(line: Fields) -> None:
-    """Note the amounts of the line that are stored rounded; what is no amount is noted by whoever reads it."""
-    for name in ("Value", "Cost"):
-        value = line.get(name.casefold())
-        with contextlib.suppress(ValueError):
-            if value is not None and decimal_of(value) * 100 != minor_of(value):
-                line.note(name, "has more than two decimals, and is stored as rounded to hundredths")
 
 
 def _claim_entries(line: Fields) -> list[tuple[str, Unit]]:
@@ -360,7 +350,10 @@ def _currency(fields: Fields, *names: str) -> str | None:
 
 def _denominations(item: Fields) -> list[int]:
     try:
-        return [minor_of(value) for value in _as_list(item.get("denominations"))]
+        amounts = _as_list(item.get("denominations"))
+        if any(decimal_of(value) * 100 != minor_of(value) for value in amounts):
+            item.note("Denominations", f"holds what {ROUNDED}")
+        return [minor_of(value) for value in amounts]
     except ValueError as exc:
         item.note("Denominations", f"holds what {exc}")
         return []
