@@ -68,3 +68,15 @@ def test_a_reader_who_leaves_early_ends_the_command_without_a_trace(run: Run) ->
     command = f"{sys.executable} -m tracking export - --format csv | true"
     done = subprocess.run(["bash", "-c", f"sleep 0.1 | {command}"], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no file that is always full")
+@pytest.mark.parametrize("arguments", [["orders", "--json"], ["tokens", "list"], ["--help"]])
+def test_a_disk_that_is_full_is_said_where_the_answer_should_go(run: Run, arguments: list[str]) -> None:
+    run("submit", "-", given=ROWS)
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "tracking", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("what this command prints cannot be written (No space left on device)\n")
+    assert "Traceback" not in done.stderr

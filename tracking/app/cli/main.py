@@ -1,7 +1,10 @@
 """The command line: `tracking COMMAND`. Exit 0: done; 1: failed, refused or not found; 2: bad usage."""
 
+import errno
 import functools
 import importlib
+import os
+import sys
 from collections import UserDict
 from importlib import metadata
 from typing import Annotated, Any, NamedTuple
@@ -61,6 +64,7 @@ COMMANDS = {
     "hooks": _Command("Outgoing webhooks: who is notified, what came of it.", "integration.hooks", "hooks_app"),
     "tokens": _Command("Tokens of the API: add one, list them, revoke one.", "integration.tokens", "tokens_group"),
 }
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 PASSED_ON = {"console": {"allow_extra_args": True, "ignore_unknown_options": True}}  # to Streamlit
 
 
@@ -125,7 +129,14 @@ def load_command(name: str) -> Any:
 
 def main() -> None:
     """The entry point of `tracking` and of `python -m tracking`."""
-    app(prog_name="tracking")
+    try:
+        app(prog_name="tracking")
+    except OSError as exc:
+        if exc.errno not in _NO_ROOM or exc.filename is not None:
+            raise
+        output.print_stderr(f"what this command prints cannot be written ({exc.strerror})")
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - else it fails again as the process ends
+        sys.exit(1)
 
 
 def _print_version(asked: bool) -> None:
