@@ -1,6 +1,7 @@
 """Records what was observed of an order: its events, row, counters and next poll, in one transaction.
 
-The one way an order changes; repeats change nothing, what was removed stays away. Each function is a step of a job.
+This is the only way an order changes. Repeats change nothing, and what was erased does not come back. Each function is
+a step of a job of the writer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,10 +40,10 @@ def place(
     batch_id: int | None = None,
     values: Mapping[str, int] | None = None,
 ) -> int:
-    """Commits the intent to order: the order in state Queued and its outbox row. Returns the order's row id.
+    """Add an order to be sent: its row, in state Queued, and its row in the outbox. Returns the order's row id.
 
-    `values` are its minor units by currency, as far as the catalogue tells; without, the provider's word is waited for.
-    Above the approval limit in force nothing is sent before a second person approved it.
+    `values` are its minor units by currency, where the catalogue tells the currency; None leaves that to the provider.
+    Above the approval limit in force it is sent only once a second person has approved it.
     Raises NotAllowed where an order with this PONumber exists.
     """
     if (owner := orders.owner_of_po_number(connection, request.po_number)) is not None:
@@ -66,7 +67,10 @@ def observe(
     parsed: ParsedOrder | None = None,
     stored: orders.StoredOrder | None = None,
 ) -> model.Order:
-    """What was seen of an order, `stored` if it was read without need of its lines. Raises UnknownOrder."""
+    """Store what was observed of an order; returns the order after it. Raises UnknownOrder.
+
+    `parsed` is the provider's document, where it showed one. `stored` is the order, where the caller has read it.
+    """
     answered = observation.observed if isinstance(observation.observed, Answered) else None
     stored = stored or _existing(connection, order_id, with_lines=answered is not None or parsed is not None)
     if answered is not None and (owner := _owner_of(connection, answered.snapshot, stored)) is not None:
@@ -85,9 +89,9 @@ def _owner_of(connection: Connection, snapshot: model.Snapshot, stored: orders.S
 def discover(
     connection: Connection, parsed: ParsedOrder, started_at: datetime, now: datetime, planner: PlanningContext
 ) -> tuple[model.Order, bool]:
-    """An order that a list showed: a look at one we know, or one that somebody placed elsewhere.
+    """Store an order as a list page showed it: a poll of one that is here, or a new one of another system.
 
-    Returns the order as it is now known, and whether it is new here.
+    Returns the order as it is known now, and whether it is new here.
     """
     snapshot = parsed.snapshot
     stored = orders.find_order(connection, provider_id=snapshot.provider_id, with_lines=False)
@@ -113,7 +117,7 @@ def discover(
 
 
 def _is_due(stored: orders.StoredOrder, now: datetime) -> bool:
-    """Whether this look was waited for, so that the next one must be planned."""
+    """Whether a poll of the order was due, so that the next one must be planned."""
     return stored.columns["next_look_at"] is not None and stored.columns["next_look_at"] <= now
 
 
@@ -167,7 +171,7 @@ def _apply_webhook(
 def request_action(
     connection: Connection, order_id: int, *, what: str, actor: str | None, now: datetime, job: int | None = None
 ) -> None:
-    """A person asks to look at the order now ("check") or to send it again under the same PONumber ("resend").
+    """Record that a person wants the order polled now ("check") or sent again under its PONumber ("resend").
 
     Raises UnknownOrder, or NotAllowed where the order's state forbids it.
     """
@@ -175,7 +179,7 @@ def request_action(
     _must_allow(stored.order, what)
     extra_columns: dict[str, Any] = {}
     if what == "check":
-        # Without the digest the look is a whole one: it keeps what was not kept before, such as claim data.
+        # Without the digest the next answer counts as new: it stores what was not stored before, such as claim data.
         extra_columns = {"next_look_at": now, "next_look_why": PollReason.REQUESTED, "digest": None}
     elif not outbox.requeue(connection, order_id, now):
         raise NotAllowed("another system placed this order; it cannot be resent")
@@ -185,9 +189,9 @@ def request_action(
 def place_anew(
     connection: Connection, order_id: int, request: model.OrderRequest, *, actor: str | None, now: datetime
 ) -> int:
-    """A person has an order whose PONumber belongs to another one placed under another PONumber; both are wanted.
+    """Place an order again under another PONumber, as its own belongs to another order and a person wants both.
 
-    Each of the two tells of the other in its log. Returns the row id of the new one.
+    The log of each of the two names the other. Returns the row id of the new one.
 
     Raises:
         UnknownOrder: there is no such order.
@@ -221,7 +225,7 @@ def record_note(
     acknowledges: bool,
     job: int | None = None,
 ) -> None:
-    """A person writes something down; with `acknowledges` the order no longer asks for a person.
+    """Record a person's note; with `acknowledges` the order needs no decision any more.
 
     Raises UnknownOrder, or NotAllowed for an empty text.
     """
@@ -240,7 +244,7 @@ def record_work(
     now: datetime,
     job: int | None = None,
 ) -> None:
-    """A person gives the order to somebody, snoozes it, takes it up again, approves it or declines it.
+    """Record a person's work on the order: assign it, snooze it, end the snooze, reopen, approve or decline it.
 
     Raises UnknownOrder, or NotAllowed where that cannot be done with it.
     """
@@ -272,9 +276,9 @@ def record_reveal(
 def erase_recipients(
     connection: Connection, stored: orders.StoredOrder, numbers: Sequence[int], document: Any, actor: str, now: datetime
 ) -> None:
-    """Takes the recipient out of these lines and puts the fact into the log; `document` is the provider's without them.
+    """Remove the recipient from these lines, and record that in the log; `document` is the provider's without them.
 
-    The keyed hash stays, which the log vouches for; without its salt it tells nobody who it was.
+    The keyed hash stays, as the log is chained over it; without its salt it does not tell who the recipient was.
     """
     nobody = {"recipient": None, "recipient_salt": None, "recipient_key": None}
     orders.annotate_lines(connection, stored.id, [{"number": number, **nobody} for number in numbers])
@@ -285,7 +289,7 @@ def erase_recipients(
 def _as_ordered_here(
     order: model.Order, observation: Observation, parsed: ParsedOrder
 ) -> tuple[Observation, ParsedOrder]:
-    """The same with the provider's lines as ours are grouped."""
+    """The observation and the document, with the provider's lines grouped as ours are."""
     snapshot, observed = parsed.snapshot, observation.observed
     lines = regroup(order.lines, snapshot.lines, parsed.claims) if order.lines else None
     if lines is None or not isinstance(observed, Answered | Polled) or observed.snapshot is not snapshot:
@@ -303,7 +307,7 @@ def _existing(connection: Connection, order_id: int, *, with_lines: bool = False
 
 
 def _as_ordered(line: model.Line) -> model.Line:
-    """The line as it was when it was ordered: what it shows now arrives as a change, so that the log holds it."""
+    """The line as it was ordered: what it shows by now follows as an event's change, so that the log holds it."""
     return replace(line, status=model.State.PENDING.value, claims=0, cost_minor=None, claim_digest=None)
 
 
@@ -353,8 +357,8 @@ def _observe(
     if parsed is not None and is_same_order(parsed.snapshot, order) and not stored.columns["events_removed"]:
         people = [line.recipient for line in stored.order.lines if line.recipient] if stored.order.erased else None
         extra_columns["document"] = recipients.document_to_store(parsed.document, people)
-        # Equal bytes may be passed over only after a look: an answer to a POST is not believed as a look is, nor is a
-        # list that shows an order as completed and may leave out what proves it.
+        # The digest lets an equal answer be skipped, so only a poll sets it: an answer to a POST is less certain, and
+        # a list that shows an order as completed may lack the proof.
         if isinstance(observation.observed, Polled) and not _is_to_be_confirmed(order, observation.observed):
             extra_columns["digest"] = parsed.digest
         pairs = list(pair_lines(stored.order.lines, parsed.snapshot.lines))
@@ -381,7 +385,7 @@ def _is_to_be_confirmed(order: model.Order, polled: Polled) -> bool:
 def _adopt_waiting(
     connection: Connection, order_id: int, order: model.Order, now: datetime, planner: PlanningContext
 ) -> model.Order:
-    """Callbacks that came before their order find it now."""
+    """Apply the webhook calls that came before their order was here."""
     for waiting in inbox.waiting_webhook_calls(connection, order.po_number):
         stored = orders.find_order(connection, order_id=order_id, with_lines=False)
         if stored is not None:
