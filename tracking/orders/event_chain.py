@@ -217,7 +217,7 @@ def contents_hash(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def with_contents(first: Event, lines: Iterable[Mapping[str, Any]]) -> Event:
-    """The order's first event, telling what its lines are, so that none can be changed unseen."""
+    """The order's first event with a hash over its lines, so that none can be changed unnoticed."""
     return telling(first, contents_hash([line[name] for name in CONTENT_FIELDS] for line in lines))
 
 

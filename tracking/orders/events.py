@@ -39,7 +39,7 @@ _SUPERSEDED = UNPROVEN_COMPLETION | {AttentionReason.UNKNOWN_STATUS, AttentionRe
 
 
 def first_event(po_number: str, observation: Observation) -> Event:
-    """Build the event that an order begins with: it was requested here, or a look showed it for the first time."""
+    """Build an order's first event: it was requested here, or a poll showed it for the first time."""
     observed = observation.observed
     if isinstance(observed, Requested):
         names = ("type", "source", "units", "value_minor", "note", "currency")
@@ -96,7 +96,7 @@ def contradiction_event(order: Order, observation: Observation, reason: Attentio
 
 
 def doubt_event(order: Order, status: str, observation: Observation, doubted_for: timedelta) -> Event:
-    """A claim that has been contradicted for so long; a person is asked unless one is asked something already."""
+    """Polls have contradicted a webhook's claim for so long; needs a decision, unless the order already does."""
     what = f"announced as complete {int(doubted_for.total_seconds() // 60)} min ago, and still {status} at the provider"
     asks = order.attention is None or order.acknowledged_at is not None
     attention = attention_changes(AttentionReason.WEBHOOK_NOT_CONFIRMED, what) if asks else {}
@@ -105,12 +105,12 @@ def doubt_event(order: Order, status: str, observation: Observation, doubted_for
 
 
 def attention_changes(reason: AttentionReason | None, words: str | None = None) -> dict[str, Any]:
-    """The changes that ask for a person, in words and as a code; or those that ask for nobody any more."""
+    """The changes by which an order needs a decision, in words and as a code; or, with None, needs none any more."""
     return {"attention": words, "attention_reason": reason.value if reason else None, "acknowledged_at": None}
 
 
 def attention_for_status(status: str) -> dict[str, Any]:
-    """The changes that a status of the provider's brings: a person is needed for what was cancelled or is unknown."""
+    """The changes that a status brings: a cancelled order, or one with an unknown status, needs a decision."""
     if status == State.CANCELLED:
         return attention_changes(AttentionReason.CANCELLED, "cancelled by the provider")
     if status in PROVIDER_STATES:
@@ -119,7 +119,7 @@ def attention_for_status(status: str) -> dict[str, Any]:
 
 
 def unapproved_there(order: Order) -> dict[str, Any]:
-    """The changes of an order that turns out to be at the provider though nobody approved it; none of any other."""
+    """The changes of an order that is found at the provider although nobody approved it; none for any other."""
     match order.approval:
         case Approval.WAITING | Approval.BYPASSED:
             words = "the provider has it, and nobody approved it"
@@ -151,7 +151,7 @@ def completed_there(
 
 
 def cancelled_lines(lines: Iterable[Line]) -> str | None:
-    """That lines of a completed order are cancelled, in words; None where there are none."""
+    """Which lines of a completed order are cancelled, in words; None where there are none."""
     numbers = [line.number for line in lines if line.status == CANCELLED_LINE]
     return f"completed, but the provider cancelled line {condense_numbers(numbers)}" if numbers else None
 
@@ -214,7 +214,7 @@ def same_person(one: str | None, other: str | None) -> bool:
 
 
 def end_snooze(order: Order, events: list[Event]) -> list[Event]:
-    """Have the events end the order's snooze where they bring what somebody waits for, or must know at once.
+    """Make the events end the order's snooze where they bring what somebody waits for, or must know at once.
 
     Until a time, that is a new request for a person, or the order's end; until something changes, also any change of
     its state, of what the webhook said, or of how much is fulfilled.

@@ -35,7 +35,7 @@ _UNFOLDED = frozenset("\u200b\ufeff")
 
 
 def mismatch(order: Order, snapshot: Snapshot, *, to_post: bool = False) -> str | None:
-    """How the provider's order is another than the one we asked for, in words; None when it is ours.
+    """Why the provider's order is not the one we asked for, in words; None when it is ours.
 
     Judged by what the provider promises to echo: PONumber, type, products, values, quantities. Whatever else differs
     is told by `harmless_differences` and decides nothing. `to_post`: in answer to our own POST, which is ours though
@@ -68,7 +68,7 @@ def _multiset(lines: Sequence[Line]) -> Counter[tuple[str, int]]:
 
 
 def harmless_differences(order: Order, snapshot: Snapshot) -> str | None:
-    """What the provider echoes otherwise than it was sent although the order is ours, in words; None where nothing.
+    """What the provider echoes differently although the order is ours, in words; None where nothing differs.
 
     Names fields and never repeats what they hold.
     """
@@ -217,7 +217,7 @@ def _line_changes(line: Line, now: Line) -> dict[str, Any]:
 
 
 def pair_lines(stored: Sequence[Line], reported: Sequence[Line]) -> Iterator[tuple[Line, Line]]:
-    """Each known line with the shown one: by the provider's line id, then by contents, by position only among equals.
+    """Pair our lines with the provider's: by its line id, then by contents, by position only among equals.
 
     The provider may show lines in any order, so a position alone would lay one line's fate on another's recipient.
     """
@@ -283,7 +283,7 @@ def _free(candidates: deque[Line] | None, used: set[int]) -> Line | None:
 
 
 def missing_proof(order: Order, snapshot: Snapshot) -> tuple[AttentionReason, str] | None:
-    """What a finished order does not show of all that proves it, as a reason and in words; None when it shows all.
+    """Which proof a completed order lacks, as a reason and in words; None when it lacks none.
 
     That is, of a Completed one, the lines asked for, each with a status that is known, and claim data for each unit; of
     a Cancelled one lines that can be read.

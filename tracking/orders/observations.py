@@ -37,7 +37,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """A POST is about to leave."""
+    """A POST of the order is about to be sent; `attempt` counts from 1."""
 
     attempt: int
 
@@ -78,7 +78,7 @@ class Unsent:
 
 @value(frozen=True, slots=True)
 class Polled:
-    """A GET showed the order; `snapshot` is None when the bytes equal those of the look before."""
+    """A GET showed the order (`via` order or list); `snapshot` is None when the bytes are those of the poll before."""
 
     snapshot: Snapshot | None
     via: str = "order"
@@ -93,7 +93,7 @@ class Missing:
 class WebhookReported:
     """A webhook said FulfillmentComplete; `repeats` counts the times it had come before.
 
-    Without `completes` it said something else, which is a reason to look and no more.
+    Without `completes` it said something else, which is only a reason to poll.
     """
 
     provider_id: str | None
@@ -103,9 +103,9 @@ class WebhookReported:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A person asked to look now, to send again, or to place the order anew under another PONumber.
+    """A person asked to poll the order ("check"), to send it again ("resend"), or to place it under another PONumber.
 
-    `other` is the PONumber of the order that was placed anew, or of the one for which this one was.
+    That is "place anew" for the old order, "placed anew" for the new one; `other` is the PONumber of the other.
     """
 
     what: str
@@ -114,7 +114,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A person wrote something down; with `acknowledges` the order no longer needs a person."""
+    """A person wrote a note; with `acknowledges` the order needs no decision any more."""
 
     text: str
     acknowledges: bool = False
@@ -122,7 +122,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRevealed:
-    """A person has the claim data of one unit shown; `version` is told where there are several."""
+    """A person was shown the claim data of one unit; `version` is set where there are several."""
 
     line: int
     unit: int
@@ -131,14 +131,14 @@ class ClaimRevealed:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """A person has had the recipient of these lines erased."""
+    """A person erased the recipient of these lines."""
 
     numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A person gave the order to somebody, or with None took it from whoever had it."""
+    """A person assigned the order to somebody, or with None to nobody."""
 
     assignee: str | None
 
@@ -153,7 +153,7 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class SnoozeEnded:
-    """A person takes a snoozed order up again."""
+    """A person ended the order's snooze."""
 
 
 @dataclass(frozen=True, slots=True)
