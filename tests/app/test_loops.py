@@ -187,7 +187,7 @@ def test_the_poll_loop_looks_at_what_is_due_and_discovers(
     assert beat_of(store, "poller") is not None
 
 
-def test_one_look_that_stumbles_does_not_end_the_poll_loop(
+def test_one_poll_that_fails_does_not_end_the_poll_loop(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.write(lambda connection: ingest.discover(connection, shown(), clock.now, clock.now, planner))
@@ -201,8 +201,8 @@ def test_one_look_that_stumbles_does_not_end_the_poll_loop(
         return states(store) == ["Completed"]
 
     asyncio.run(until(after_the_lease, loop.run()))
-    assert "look stumbled" in caplog.text
-    assert "a look was not stored" in caplog.text
+    assert "a poll failed unexpectedly" in caplog.text
+    assert "a poll was not stored" in caplog.text
 
 
 def test_the_send_loop_settles_what_was_left_behind_before_it_sends(

@@ -120,7 +120,7 @@ def test_a_worker_completes_what_is_submitted_beside_a_console_of_pages(pair: Pa
 
 def test_no_log_of_a_worker_holds_a_secret_a_recipient_or_a_claim(pair: Pair) -> None:
     worker = pair.worker
-    until("a webhook", lambda: "callback outcome=accepted" in worker.said, within=20)
+    until("a webhook", lambda: "webhook outcome=accepted" in worker.said, within=20)
     assert "started roles=" in worker.said, "it logs at all"
     told = [SECRET, "Bearer ", "eyJ", "person1@example.com", "Ada Example", "claim.example.com", "ClaimLink"]
     told += [addresses.make_token(document["PONumber"], SECRET) for document in pair.documents]

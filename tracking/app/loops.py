@@ -60,7 +60,7 @@ async def run_loop(
         except ProviderError as exc:
             log.warning("%s waits for the provider error=%s status=%s: %s", name, type(exc).__name__, exc.status, exc)
         except Exception:  # the top of the loop: one bad turn must not end the work
-            log.exception("%s stumbled", name)
+            log.exception("%s failed unexpectedly", name)
         await _pause(wait, wake)
 
 
@@ -117,7 +117,7 @@ class CallingLoop(WatchedLoop):
     """
 
     places: ClassVar[int]
-    stumbles: ClassVar[str]
+    task_name: ClassVar[str]
 
     def __init__(self, heartbeat: Heartbeat, clock: Clock, timeout: timedelta) -> None:
         super().__init__(heartbeat, clock, timeout)
@@ -174,9 +174,9 @@ class CallingLoop(WatchedLoop):
         try:
             await work(answered)
         except StoreError as exc:
-            log.warning("a %s was not stored: %s", self.stumbles, exc)
+            log.warning("a %s was not stored: %s", self.task_name, exc)
         except Exception:  # one order's trouble must not end the loop; its lease brings it back
-            log.exception("%s stumbled", self.stumbles)
+            log.exception("a %s failed unexpectedly", self.task_name)
 
 
 class Calls(Protocol[T_contra]):
@@ -263,7 +263,7 @@ class PollLoop(LeasingLoop[LeasedCall]):
 
     name = "poller"
     places = IN_FLIGHT
-    stumbles = "look"
+    task_name = "poll"
 
     def __init__(
         self,
@@ -325,7 +325,7 @@ class SendLoop(LeasingLoop[Attempt]):
 
     name = "sender"
     places = SENDS_AT_ONCE
-    stumbles = "send"
+    task_name = "send"
 
     def __init__(
         self, sender: Sender, heartbeat: Heartbeat, clock: Clock, timeout: timedelta = WATCHDOG_TIMEOUT

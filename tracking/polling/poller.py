@@ -251,7 +251,7 @@ class Poller:
 
     async def _record_failure(self, rows: Sequence[RowMapping], error: ProviderError) -> None:
         now = self._clock()
-        log.info("look failed orders=%d error=%s status=%s", len(rows), type(error).__name__, error.status)
+        log.info("poll failed orders=%d error=%s status=%s", len(rows), type(error).__name__, error.status)
 
         def job(connection: Connection) -> None:
             for row in rows:

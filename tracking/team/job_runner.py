@@ -122,7 +122,7 @@ class JobRunner:
         except (StoreBusy, StoreUnusable):
             raise
         except Exception:  # one order's trouble must not end its job
-            log.exception("a group of a job stumbled")
+            log.exception("a group of a job failed")
             turn = await self._run_one()
         if turn is None:
             return None

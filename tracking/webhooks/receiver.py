@@ -132,7 +132,7 @@ class Receiver:
         except ClientDisconnect:
             return REFUSED
         except StoreError as exc:
-            log.warning("callback neither accepted nor refused, the provider will repeat it: %s", exc)
+            log.warning("webhook neither accepted nor refused, the provider will repeat it: %s", exc)
             return Response(status_code=503)
         return ACCEPTED
 
@@ -210,7 +210,7 @@ class Receiver:
         outcomes = dict(zip(gathered, recorded, strict=True))
         each = [outcomes[call.digest] for call, _ in batch]
         for outcome, times in Counter(each).items():
-            log.info("callback outcome=%s times=%d", outcome, times)
+            log.info("webhook outcome=%s times=%d", outcome, times)
         return each
 
     async def _record(self, received: Sequence[Received]) -> Sequence[str]:

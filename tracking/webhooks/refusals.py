@@ -48,7 +48,7 @@ class RefusalLog:
             return
         if not self._may_store(now):
             return
-        log.info("callback refused rule=%s reason=%r size=%d", refusal.rule, str(refusal), size)
+        log.info("webhook refused rule=%s reason=%r size=%d", refusal.rule, str(refusal), size)
         named = {name: scrub(value)[:LONGEST_NAME] for name, value in refusal.named.items() if value}
         values = {"reason": str(refusal), "rule": refusal.rule, "source": source or None}
         await self._write({**values, **named, "method": method[:10], "size": size}, now)

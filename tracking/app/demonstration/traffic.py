@@ -73,7 +73,7 @@ class Traffic:
             except TrackingError as exc:
                 log.info("an order of the demonstration was not placed: %s", exc)
             except Exception:  # what is made up goes on
-                log.exception("demonstration stumbled")
+                log.exception("the demonstration failed")
             arguments = ()
             await asyncio.sleep(self._rng.expovariate(1 / mean))
 

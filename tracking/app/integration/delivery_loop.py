@@ -16,7 +16,7 @@ class DeliveryLoop(CallingLoop):
 
     name = "deliveries"
     places = PLACES
-    stumbles = "delivery"
+    task_name = "delivery"
     pause = 0.5
 
     def __init__(
