@@ -296,7 +296,7 @@ MUTANTS = (
             orders,
             "save_order",
             (
-                "execute(connection, INSERT_EVENTS, ",
+                "write(connection, INSERT_EVENTS, ",
                 "later(connection, lambda c, rows: c.execute(INSERT_EVENTS, rows), ",
             ),
         ),
@@ -403,7 +403,7 @@ MUTANTS = (
     Mutant(
         "adopts-blindly",
         "The order that a 409 names is adopted without comparing its lines.",
-        rewritten(rules, "_answered", ("mismatch(order, snapshot)", "None")),
+        rewritten(rules, "_answered", ("mismatch(order, snapshot, to_post=not observed.adopted)", "None")),
     ),
     Mutant(
         "claims-missing",
@@ -778,7 +778,7 @@ MUTANTS = (
             orders,
             "save_order",
             (
-                "execute(connection, notifications.INSERT_DELIVERIES, deliveries)",
+                "write(connection, notifications.INSERT_DELIVERIES, deliveries)",
                 "later(connection, lambda c, rows: c.execute(notifications.INSERT_DELIVERIES, rows), deliveries)",
             ),
         ),
