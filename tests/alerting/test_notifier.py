@@ -92,11 +92,13 @@ def make(store: Database, clock: Clock, service: FakeService) -> Make:
 
 
 def run(notifier: Notifier, clock: Clock, *seconds: float) -> None:
-    """Turn after turn, so many seconds after the one before; meanwhile poller and sender are at work."""
+    """Turn after turn, so many seconds after the one before; poller and sender have been at work for a day."""
     for each in seconds:
         now = clock.pass_by(seconds=each)
+        at_work = {"since": (now - timedelta(days=1)).isoformat(), "owners": {"a-host/1/x": now.isoformat()}}
         for loop in ("poller", "sender"):
-            notifier._database.write(partial(facts.beat, loop=loop, owner="a-host/1/x", value={}, now=now))
+            beat = partial(facts.set_fact, key=facts.heartbeat_key(loop), value=at_work, now=now)
+            notifier._database.write(beat)
         asyncio.run(notifier.turn())
 
 

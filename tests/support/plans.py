@@ -130,7 +130,7 @@ REASONS_OF_A_DAY = {
         "USE TEMP B-TREE FOR ORDER BY after SCAN orders USING INDEX ix_orders_due",
     ): OPEN_ALONE,
     ("storage.leases.lease_owners", f"{SORT} outbox USING INDEX ix_outbox_due"): "what waits to be sent",
-    ("storage.maintenance.verify.examine", "SCAN orders USING COVERING INDEX"): COMMAND,
+    ("storage.maintenance.verify._read_start", "SCAN orders USING COVERING INDEX"): COMMAND,
     ("submissions.erasing.assignees._entries", f"{SORT} audit_log USING INDEX ix_audit_log_kind"): COMMAND,
     ("submissions.erasing.copies._pages_naming", "SCAN"): COMMAND,
     ("team.jobs.job", "SCAN orders"): "the orders of an act on many, AT_MOST of them, for whoever asked for just that",

@@ -199,9 +199,10 @@ def confirmation_text(connection: Connection, order: Order, row: RowMapping, web
 
 
 _COLUMNS = (
-    "po_number", "provider_id", "state", "type", "units", "submission", "notice", "accepted_at", "claimed_at",
-    "looks", "failures", "last_look_at", "next_look_at", "next_look_why", "late_at",
+    "po_number", "provider_id", "provider_status", "state", "type", "units", "submission", "notice", "accepted_at",
+    "claimed_at", "looks", "failures", "last_look_at", "next_look_at", "next_look_why", "late_at",
 )  # fmt: skip
+_OF_SENTENCES = frozenset({"provider_status", "submission", "notice"})  # read, and not returned
 
 
 def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[str, Any]:
@@ -227,7 +228,7 @@ def explain_next_poll(database: Database, order_id: int, now: datetime) -> dict[
     silent = alarm is not None and alarm.ended_at is None
     heard = forecasts.webhook_share if announces and not silent else 0.0
     return {
-        **{name: row[name] for name in _COLUMNS if name not in {"submission", "notice"}},
+        **{name: row[name] for name in _COLUMNS if name not in _OF_SENTENCES},
         "expected": None if expected is None else asdict(expected),
         "lag": None if breakdown is None else breakdown.record(),
         "price": round(price_with_webhooks(forecasts.price, heard), 1),
