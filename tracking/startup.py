@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["garbage_collection_paused", "pd", "spare_long_lived", "spare_once_started"]
+__all__ = ["LATER_IMPORTS_SECONDS", "garbage_collection_paused", "pd", "spare_long_lived", "spare_once_started"]
 
 LATER_IMPORTS_SECONDS = 60  # by then all is imported that waits for its first use
 YOUNG_OBJECTS = 10_000  # made and not freed since the last collection: then comes the next

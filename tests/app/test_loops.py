@@ -63,6 +63,13 @@ async def until(reached: Callable[[], bool], *running: Awaitable[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def queue_orders(store: Database, clock: Clock, count: int) -> None:
+    """Orders that wait to be sent, with the PONumbers po-00, po-01 and so on."""
+    for number in range(count):
+        asked = request(f"po-{number:02}")
+        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+
+
 def states(store: Database) -> list[str]:
     with store.read() as connection:
         return list(connection.execute(sa.select(ORDERS.c.state).order_by(ORDERS.c.id)).scalars())
@@ -208,9 +215,7 @@ def test_one_poll_that_fails_does_not_end_the_poll_loop(
 def test_the_send_loop_settles_what_was_left_behind_before_it_sends(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock
 ) -> None:
-    for number in range(2):
-        asked = request(f"po-{number}")
-        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    queue_orders(store, clock, 2)
     loop = send_loop(store, provider, planner, clock)
     provider.losing.append(OutcomeUnknown("no"))
     asyncio.run(until(lambda: states(store) == ["Outcome unknown", "Pending"], loop.run()))
@@ -258,9 +263,7 @@ def test_a_post_that_takes_long_does_not_stop_the_senders_beats(
 def test_an_order_that_is_on_its_way_at_the_end_is_waited_for_and_nothing_else_is_sent(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(SENDS_AT_ONCE + 3):
-        asked = request(f"po-{number:02}")
-        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    queue_orders(store, clock, SENDS_AT_ONCE + 3)
     loop, answers, place, begun = send_loop(store, provider, planner, clock), asyncio.Event(), provider.place, []
     monkeypatch.setattr(loops, "FINISH_SECONDS", 10)
 
@@ -299,9 +302,7 @@ def test_what_is_not_answered_by_then_is_left_to_the_next_start(
 def test_one_slow_post_holds_up_none_of_the_others(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(20):
-        asked = request(f"po-{number:02}")
-        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    queue_orders(store, clock, 20)
     loop, slow, place = send_loop(store, provider, planner, clock), Stuck(), provider.place
 
     async def placing(document: Any) -> Any:
@@ -482,9 +483,7 @@ def test_attempts_are_committed_ahead_only_where_answers_come_quickly_and_leave_
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for number in range(SENDS_AT_ONCE + SENDS_AHEAD + 2):
-        asked = request(f"po-{number:02}")
-        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    queue_orders(store, clock, SENDS_AT_ONCE + SENDS_AHEAD + 2)
     loop, slow, place = send_loop(store, provider, planner, clock), Stuck(), provider.place
     loop._sender._latest_took = takes
     ahead = SENDS_AHEAD if takes == QUICK_ANSWER else 0
@@ -512,9 +511,7 @@ def test_attempts_are_committed_ahead_only_where_answers_come_quickly_and_leave_
 def test_what_was_committed_ahead_does_not_leave_where_all_sending_stops_or_its_time_is_over(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(SENDS_AT_ONCE + 2):
-        asked = request(f"po-{number:02}")
-        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    queue_orders(store, clock, SENDS_AT_ONCE + 2)
     loop, slow = send_loop(store, provider, planner, clock), Stuck()
     loop._sender._latest_took = QUICK_ANSWER
     monkeypatch.setattr(provider, "place", slow)
@@ -542,9 +539,7 @@ def test_what_was_committed_ahead_does_not_leave_where_all_sending_stops_or_its_
 def test_what_was_committed_ahead_and_did_not_leave_is_no_unknown_outcome_after_the_end(
     store: Database, provider: FakeProvider, planner: PlanningContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(SENDS_AT_ONCE + 2):
-        asked = request(f"po-{number:02}")
-        store.write(partial(ingest.place, request=asked, source="form", actor=None, now=clock.now))
+    queue_orders(store, clock, SENDS_AT_ONCE + 2)
     loop, slow = send_loop(store, provider, planner, clock), Stuck()
     loop._sender._latest_took = QUICK_ANSWER
     monkeypatch.setattr(provider, "place", slow)

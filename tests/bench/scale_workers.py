@@ -330,10 +330,10 @@ def report(measured: Iterator[Figures]) -> list[str]:
     """Prints a line for each phase as it comes, then what all turns together show; returns what is missed of that."""
     print(" ".join(name.rjust(width) for name, width in COLUMNS))
     found: dict[tuple[int, str], list[Figures]] = {}
+    first: dict[str, Figures] = {}
     for each in measured:
         found.setdefault((each.workers, each.phase), []).append(each)
-        alone = next(first for (_, phase), (first, *_) in found.items() if phase == each.phase)
-        _print(each, alone)
+        _print(each, first.setdefault(each.phase, each))
     print("all turns together:")
     missed, fewest = [], min(workers for workers, _ in found)
     for (workers, phase), turns in found.items():

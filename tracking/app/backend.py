@@ -52,6 +52,7 @@ from tracking.provider.shared_rate_limit import SharedRateLimit
 from tracking.settings.addresses import WEBHOOK_PATH
 from tracking.settings.roles import Role
 from tracking.settings.values import Settings
+from tracking.startup import LATER_IMPORTS_SECONDS
 from tracking.storage import database, facts
 from tracking.storage.claims import ClaimCipher
 from tracking.storage.database import Database
@@ -78,7 +79,6 @@ CALLS_PER_TASK = 8
 RECONCILE_EVERY = 2.0
 DRILL_EVERY = 3.0
 END_SECONDS = 3.0  # for each thing that is stored when the process ends
-LATER_LOGGERS_SECONDS = 60.0  # by then all is imported that waits for its first use
 
 
 class Backend:
@@ -172,7 +172,7 @@ class Backend:
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Run the loops while the application lives."""
         logs.adopt_servers()
-        asyncio.get_running_loop().call_later(LATER_LOGGERS_SECONDS, logs.adopt_servers)
+        asyncio.get_running_loop().call_later(LATER_IMPORTS_SECONDS, logs.adopt_servers)
         async with contextlib.AsyncExitStack() as stack:
             if end_traces := traces.start():
                 stack.push_async_callback(asyncio.to_thread, end_traces)

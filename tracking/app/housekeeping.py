@@ -116,7 +116,6 @@ class Housekeeping:
         status, now = self._client.status(), self._clock()
 
         def job(connection: Connection) -> None:
-            facts.hold(connection)
             stored = facts.value_for_update(connection, FactKey.API_CLIENT)
             facts.set_fact(connection, FactKey.API_CLIENT, with_state(stored, self._owner, status, now), now)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from tracking.storage.engines import LOCKS_NO_MORE
 from tracking.storage.tables import FACTS, insert_for
@@ -71,7 +71,6 @@ _SELECT_BEAT_FOR_UPDATE = SELECT_FACT.with_for_update()
 _OF_HEARTBEATS = FACTS.c.key.startswith(HEARTBEAT, autoescape=True)
 _HEARTBEATS = select(FACTS.c.value).where(_OF_HEARTBEATS)
 _HEARTBEAT_KEYS = select(FACTS.c.key).where(_OF_HEARTBEATS).order_by(FACTS.c.key)
-_UPDATE_VALUE = update(FACTS).where(FACTS.c.key == bindparam("named"))
 
 
 def set_fact(connection: Connection, key: str, value: Mapping[str, Any], now: datetime) -> None:
@@ -144,11 +143,11 @@ def withdraw_beats(connection: Connection, gone: Collection[str]) -> None:
     """Take these processes out of all heartbeats: nobody is to leave any work to them."""
     hold(connection)
     for key in connection.execute(_HEARTBEAT_KEYS).scalars().all():
-        value = value_for_update(connection, key)
-        owners = value.get("owners", {})
+        row = connection.execute(_SELECT_BEAT_FOR_UPDATE, {"key": key}).one()
+        owners = row.value.get("owners", {})
         if not owners.keys().isdisjoint(gone):
             left = {owner: at for owner, at in owners.items() if owner not in gone}
-            connection.execute(_UPDATE_VALUE, {"named": key, "value": {**value, "owners": left}})
+            set_fact(connection, key, {**row.value, "owners": left}, row.at)
 
 
 @functools.cache

@@ -92,13 +92,7 @@ def jobs_command(
     stop: Annotated[bool, typer.Option("--stop", help="Stop it: the orders that wait stay as they are.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
     export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export",
-            dir_okay=False,
-            metavar="FILE",
-            help="Its orders as .csv, .parquet or .jsonl; -: as .csv to stdout.",
-        ),
+        Path | None, options.export_option("Its orders as .csv, .parquet or .jsonl; -: as .csv to stdout.")
     ] = None,
     page: Annotated[int, typer.Option(min=1, help="Which page of the list.")] = 1,
     actor: options.ActorOption = None,

@@ -57,6 +57,11 @@ PoOrId = Annotated[str, typer.Argument(metavar="PO_OR_ID", help="PO number, prov
 T = TypeVar("T")
 
 
+def export_option(what: str) -> Any:
+    """Make the option --export of a command that shows something: a file for it, whose contents `what` names."""
+    return typer.Option("--export", dir_okay=False, metavar="FILE", help=what)
+
+
 def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Make a parser of an option whose ValueError says what is wrong with the text."""
 

@@ -130,15 +130,7 @@ def _wait_until_done(store: Database, receipts: Sequence[Receipt], seconds: floa
 def imports_command(
     number: Annotated[int | None, typer.Argument(min=1, metavar="ID", help="One import; without it, all.")] = None,
     *,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export",
-            dir_okay=False,
-            metavar="FILE",
-            help="What came of each row: .csv, or -: stdout.",
-        ),
-    ] = None,
+    export: Annotated[Path | None, options.export_option("What came of each row: .csv, or -: stdout.")] = None,
     discards: Annotated[
         bool, typer.Option("--discard", help="Discard its orders that wait; the file submitted again has them wait.")
     ] = False,
